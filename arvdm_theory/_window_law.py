@@ -1,0 +1,353 @@
+r"""Window laws: all that Theorem A needs to know of a video, batched over AR steps.
+
+At step k the window's clean frames, the finished frames and the context $c = (R_k, m_k)$ are
+
+$$X_{\text{window}} = \mu + B\,\xi + N(0, S_P), \qquad c = \mu_c + \Gamma\,\xi + n\odot N(0, I),$$
+
+with $\xi$ the standardised innovations of all finished frames at level δ (the past). So $S_P$ is the
+window covariance given all finished frames, $B B'$ the covariance of its prediction from them, and
+$D = B_\perp B_\perp' = S_R - S_P$ what the context has forgotten, formed directly and never by
+subtraction. Two providers compute the same arrays: dense conditioning (any covariance) and a
+square-root Kalman recursion (state-space video, linear in the number of steps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from arvdm_theory import noise
+from arvdm_theory._gaussian import EPS, cholesky, spectral_norm, symmetrise, transpose
+from arvdm_theory._kalman import LinearGaussian, filter_step
+from arvdm_theory.errors import ParameterError
+from arvdm_theory.video import GaussianVideo
+
+if TYPE_CHECKING:
+    from arvdm_theory.generator import Generator
+    from arvdm_theory.schedule import Schedule
+
+Law = Literal["auto", "dense", "kalman"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Which finished frames and memory a step sees: the linear map $c = L X^\\delta + $ noise.
+
+    `level` is the OU time at which references are seen (δ if they are clean).
+    """
+
+    reference: int
+    level: float
+    lags: np.ndarray | None = None  # (L, b, d): linear memory of the last L frames
+    transition: np.ndarray | None = None  # (b, b) and
+    input: np.ndarray | None = None  # (b, d): recursive memory
+
+    @property
+    def memory(self) -> int:
+        """Number b of memory coordinates."""
+        if self.lags is not None:
+            return int(self.lags.shape[1])
+        return 0 if self.input is None else int(self.input.shape[0])
+
+    def size(self, dim: int) -> int:
+        """Number q of context coordinates: reference slots, oldest first, then the memory."""
+        return self.reference * dim + self.memory
+
+
+@dataclass(frozen=True, eq=False)
+class WindowLaw:
+    """Arrays over K steps; see the module's formula. `rounding` bounds the error of S_P and D."""
+
+    mean: np.ndarray  # (K, w d)
+    context_mean: np.ndarray  # (K, q)
+    given_past: np.ndarray  # S_P (K, w d, w d)
+    prediction: np.ndarray  # B (K, w d, n)
+    context: np.ndarray  # Gamma (K, q, n)
+    context_noise: np.ndarray  # n (K, q)
+    rounding: np.ndarray  # (K,)
+    forgotten: np.ndarray = field(init=False)  # B_perp (K, w d, .)
+    gain: np.ndarray = field(init=False)  # regression of the window on the context (K, w d, q)
+
+    def __post_init__(self) -> None:
+        gain, forgotten = _regress(self.prediction, self.context, self.context_noise)
+        object.__setattr__(self, "gain", gain)
+        object.__setattr__(self, "forgotten", forgotten)
+        # a relative error eps of the joint law reaches S_R amplified by the regression's norm
+        amplified = self.rounding * (1.0 + spectral_norm(self.gain)) ** 2
+        object.__setattr__(self, "rounding", amplified)
+
+    @property
+    def given_context(self) -> np.ndarray:
+        """S_R, covariance of the window's clean frames given R and m, `(K, w d, w d)`."""
+        return np.asarray(self.given_past + self.forgotten @ transpose(self.forgotten))
+
+    @property
+    def steps(self) -> int:
+        """Number K of AR steps."""
+        return int(self.mean.shape[0])
+
+
+def _regress(
+    prediction: np.ndarray, context: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Regression K of Bξ on c = Γξ + n⊙η and a factor $B_\perp$ of its residual covariance.
+
+    The context may be rank deficient (slots not yet filled, a memory that repeats a reference):
+    directions below rounding carry nothing and are left out. What is kept is projected out twice,
+    which makes the residual orthogonal to rounding, so a small one keeps its digits.
+    """
+    steps, rows, size = prediction.shape
+    slots = context.shape[1]
+    if slots == 0:
+        return np.zeros((steps, rows, 0)), prediction
+    wide, target = context, prediction
+    if np.any(own > 0.0):
+        wide = np.concatenate([context, own[:, :, None] * np.eye(slots)], axis=2)
+        target = np.concatenate([prediction, np.zeros((steps, rows, slots))], axis=2)
+    scale = np.sqrt(np.sum(wide * wide, axis=2, keepdims=True))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    left, values, basis = np.linalg.svd(wide / scale, full_matrices=False)
+    kept = values > 64.0 * EPS * max(slots, size) * values[:, :1]
+    inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
+    basis = basis * kept[:, :, None]
+    along = target @ transpose(basis)
+    gain = (along * inverse[:, None, :]) @ transpose(left) / transpose(scale)
+    residual = target - along @ basis
+    residual = residual - (residual @ transpose(basis)) @ basis
+    return gain, _compress(residual)
+
+
+def _compress(factor: np.ndarray) -> np.ndarray:
+    """A factor with the same Gram matrix and at most as many columns as rows (LQ)."""
+    if factor.shape[-1] <= factor.shape[-2]:
+        return factor
+    return np.asarray(transpose(np.linalg.qr(transpose(factor), mode="r")))
+
+
+def window_law(
+    video: GaussianVideo, schedule: Schedule, context: Context, steps: int, law: Law = "auto"
+) -> WindowLaw:
+    """Window laws of AR steps 1..`steps`.
+
+    `law`: `dense`, `kalman`, or `auto`: Kalman where the video has a finite state smaller than the
+    frames it would replace, else dense.
+    """
+    if law not in ("auto", "dense", "kalman"):
+        raise ParameterError("law", "one of auto, dense, kalman", law)
+    needed = (steps - 1) * schedule.stride + schedule.window
+    video.check_frames(needed)
+    model = None if law == "dense" else video.markov(needed)
+    if law == "kalman" and model is None:
+        raise ParameterError("law", "dense for a video without a finite state", law)
+    size = needed * video.dim
+    if model is not None and (law == "kalman" or model.transition.shape[-1] < size // 4):
+        return _kalman_law(video, model, schedule, context, steps)
+    return _dense_law(video, schedule, context, steps)
+
+
+def _reference_scale(schedule: Schedule, context: Context) -> tuple[float, float]:
+    """Scale and noise standard deviation that take a reference from δ to its level."""
+    scale, variance = noise.kernel(schedule.t_min, context.level)
+    return float(scale), float(np.sqrt(variance))
+
+
+def memory_rows(context: Context, dim: int, finished: int) -> np.ndarray:
+    """The memory as a linear map of finished frames at level δ, `(b, finished * dim)`."""
+    rows = np.zeros((context.memory, finished * dim))
+    if context.lags is not None:
+        for lag in range(min(context.lags.shape[0], finished)):
+            start = (finished - 1 - lag) * dim
+            rows[:, start : start + dim] = context.lags[lag]
+    elif context.input is not None and context.transition is not None:
+        block = context.input
+        for i in range(finished - 1, -1, -1):
+            rows[:, i * dim : (i + 1) * dim] = block
+            block = context.transition @ block
+    return rows
+
+
+def _means(
+    video: GaussianVideo, schedule: Schedule, context: Context, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    dim, stride, window = video.dim, schedule.stride, schedule.window
+    clean = video.means((steps - 1) * stride + window)
+    mean = np.stack([clean[k * stride : k * stride + window].ravel() for k in range(steps)])
+    context_mean = np.zeros((steps, context.size(dim)))
+    if context_mean.size and np.any(clean):
+        slots = context.reference * dim
+        for k in range(steps):
+            finished = k * stride
+            past = float(noise.alpha(schedule.t_min)) * clean[:finished].ravel()
+            seen = min(context.reference, finished) * dim
+            if seen:
+                level = float(noise.alpha(context.level))
+                context_mean[k, slots - seen : slots] = level * clean[:finished].ravel()[-seen:]
+            context_mean[k, slots:] = memory_rows(context, dim, finished) @ past
+    return mean, context_mean
+
+
+def _own_noise(schedule: Schedule, context: Context, dim: int, steps: int) -> np.ndarray:
+    own = np.zeros((steps, context.size(dim)))
+    _, deviation = _reference_scale(schedule, context)
+    for k in range(steps):
+        seen = min(context.reference, k * schedule.stride)
+        own[k, (context.reference - seen) * dim : context.reference * dim] = deviation
+    return own
+
+
+def _dense_law(video: GaussianVideo, schedule: Schedule, context: Context, steps: int) -> WindowLaw:
+    dim, stride = video.dim, schedule.stride
+    width, slots = schedule.window * dim, context.size(dim)
+    delta = schedule.t_min
+    alpha, variance = float(noise.alpha(delta)), float(noise.sigma(delta)) ** 2
+    clean = video.covariance((steps - 1) * stride + schedule.window)
+    noisy = alpha**2 * clean + variance * np.eye(clean.shape[0])
+    factor = cholesky(noisy, "covariance of the video at level delta")
+    scale, _ = _reference_scale(schedule, context)
+    columns = width + slots
+    given_past = np.empty((steps, width, width))
+    prediction = np.zeros((steps, width, columns))
+    seen_rows = np.zeros((steps, slots, columns))
+    norm = np.linalg.norm(clean, 2) if clean.shape[0] <= 400 else np.trace(clean)
+    rounding = np.empty(steps)
+    for k in range(steps):
+        past, end = k * stride * dim, k * stride * dim + width
+        loading = factor[past:end, :past] / alpha
+        rows = np.zeros((slots, past))
+        seen = min(context.reference, k * stride) * dim
+        if seen:
+            start = context.reference * dim - seen
+            rows[start : start + seen] = scale * factor[past - seen : past, :past]
+        if context.memory:
+            rows[context.reference * dim :] = (
+                memory_rows(context, dim, k * stride) @ factor[:past, :past]
+            )
+        explained = loading @ loading.T
+        given_past[k] = symmetrise(clean[past:end, past:end] - explained)
+        both = _compress(np.concatenate([loading, rows]))
+        prediction[k, :, : both.shape[1]] = both[:width]
+        seen_rows[k, :, : both.shape[1]] = both[width:]
+        # Schur complement: (1 + |H|)^2 eps |C|, with |H|^2 <= |explained| / smallest noise
+        spread = np.sqrt(max(float(np.trace(explained)), 0.0) / variance) if past else 0.0
+        rounding[k] = EPS * (past + width) * norm * (1.0 + spread) ** 2
+    mean, context_mean = _means(video, schedule, context, steps)
+    own = _own_noise(schedule, context, dim, steps)
+    return WindowLaw(mean, context_mean, given_past, prediction, seen_rows, own, rounding)
+
+
+def _kalman_law(
+    video: GaussianVideo,
+    model: LinearGaussian,
+    schedule: Schedule,
+    context: Context,
+    steps: int,
+) -> WindowLaw:
+    """Linear in the number of steps: filter the finished frames, carry what the context keeps.
+
+    The carried vector is (predicted state, last frames at level δ, recursive memory); it is driven
+    by white innovations, so its covariance factor follows from one QR a frame.
+    """
+    dim, stride, window = video.dim, schedule.stride, schedule.window
+    delta = schedule.t_min
+    alpha, variance = float(noise.alpha(delta)), float(noise.sigma(delta)) ** 2
+    states = model.transition.shape[-1]
+    kept = context.reference
+    if context.lags is not None:
+        kept = max(kept, context.lags.shape[0])
+    recursive = 0 if context.input is None else context.input.shape[0]
+    total = states + kept * dim + recursive
+    finished = (steps - 1) * stride
+    covariance = np.array(model.initial_covariance)
+    factor = np.zeros((total, total))
+    ahead = np.empty((steps, states, states))
+    carried = np.empty((steps, total, total))
+    worst = float(np.linalg.norm(covariance, 2))
+    for i in range(finished + 1):
+        if i % stride == 0:
+            ahead[i // stride], carried[i // stride] = covariance, factor
+        if i == finished:
+            break
+        emission = alpha * model.at("emission", i)
+        own = alpha**2 * model.at("noise", i) + variance * np.eye(dim)
+        filtered, gain, innovation = filter_step(covariance, emission, own)
+        move = model.at("transition", i)
+        root = np.linalg.cholesky(innovation)
+        # frame = emission @ predicted + root @ e;  predicted' = move @ (predicted + gain root e)
+        step = np.zeros((total, total + dim))
+        step[:states] = np.hstack([move @ factor[:states], move @ gain @ root])
+        frame = np.hstack([emission @ factor[:states], root])
+        if kept:
+            older = factor[states + dim : states + kept * dim]
+            step[states : states + (kept - 1) * dim, :total] = older
+            step[states + (kept - 1) * dim : states + kept * dim] = frame
+        if recursive:
+            assert context.transition is not None and context.input is not None
+            step[-recursive:, :total] = context.transition @ factor[-recursive:]
+            step[-recursive:] += context.input @ frame
+        factor = _compress(step)
+        covariance = symmetrise(move @ filtered @ move.T) + model.at("process", i)
+        worst = max(worst, float(np.linalg.norm(covariance, 2)))
+
+    base = np.arange(steps) * stride  # index of the window's first frame
+    loads = []
+    state_now = ahead
+    spread = np.broadcast_to(np.eye(states), (steps, states, states))
+    emissions, within = [], np.zeros((steps, window, dim, window, dim))
+    cross: list[np.ndarray] = []  # Cov(state now, frame i of the window without its own noise)
+    for j in range(window):
+        if j:
+            move = model.span("transition", base + j - 1)
+            spread = move @ spread
+            state_now = symmetrise(move @ state_now @ transpose(move)) + model.span(
+                "process", base + j - 1
+            )
+            cross = [move @ item for item in cross]
+        emission = model.span("emission", base + j)
+        emissions.append(emission)
+        loads.append(emission @ spread)
+        cross.append(state_now @ transpose(emission))
+        for i, item in enumerate(cross):
+            block = emission @ item
+            if i == j:
+                block = symmetrise(block) + model.span("noise", base + j)
+            within[:, j, :, i, :] = block
+            within[:, i, :, j, :] = transpose(block)
+    width = window * dim
+    given_past = within.reshape(steps, width, width)
+    load = np.concatenate([np.broadcast_to(item, (steps, dim, states)) for item in loads], axis=1)
+    prediction = load @ carried[:, :states]
+
+    scale, _ = _reference_scale(schedule, context)
+    slots = context.reference * dim
+    rows = np.zeros((steps, context.size(dim), total))
+    frames = carried[:, states : states + kept * dim]
+    if slots:
+        rows[:, :slots] = scale * frames[:, -slots:]
+    if context.lags is not None:
+        lag_map = np.concatenate(list(context.lags[::-1]), axis=1)  # oldest first
+        rows[:, slots:] = lag_map @ frames[:, -lag_map.shape[1] :]
+    elif recursive:
+        rows[:, slots:] = carried[:, -recursive:]
+    # the filter contracts rounding errors; what is left is a few roundings of the largest state
+    reach = 1.0 + np.linalg.norm(load, 2, axis=(1, 2)) ** 2
+    noise_norm = float(np.abs(model.noise).max(initial=0.0))
+    rounding = EPS * (total + width + 16) * 4.0 * (worst * reach + noise_norm)
+    mean, context_mean = _means(video, schedule, context, steps)
+    own = _own_noise(schedule, context, dim, steps)
+    return WindowLaw(mean, context_mean, given_past, prediction, rows, own, rounding)
+
+
+def generator_context(
+    schedule: Schedule, generator: Generator, *, believed: bool = False
+) -> Context:
+    """The context of a generator: as it is, or as its denoiser believes it to be (`label`)."""
+    level = schedule.t_min
+    if schedule.context_noise == "noise" or (believed and schedule.context_noise == "label"):
+        assert schedule.context_level is not None
+        level = schedule.context_level
+    memory = generator.memory
+    if memory is None:
+        return Context(generator.reference, level)
+    return memory.context(generator.reference, level)
