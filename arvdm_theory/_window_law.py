@@ -4,9 +4,9 @@ At step k the window's clean frames, the finished frames and the context $c = (R
 
 $$X_{\text{window}} = \mu + B\,\xi + N(0, S_P), \qquad c = \mu_c + \Gamma\,\xi + n\odot N(0, I),$$
 
-with $\xi$ the standardised innovations of all finished frames at level δ (the past). So $S_P$ is the
-window covariance given all finished frames, $B B'$ the covariance of its prediction from them, and
-$D = B_\perp B_\perp' = S_R - S_P$ what the context has forgotten, formed directly and never by
+with $\xi$ the standardised innovations of all finished frames at level δ (the past). So $S_P$ is
+the window covariance given all finished frames, $B B'$ the covariance of its prediction from them,
+and $D = B_\perp B_\perp' = S_R - S_P$ what the context has forgotten, formed directly and never by
 subtraction. Two providers compute the same arrays: dense conditioning (any covariance) and a
 square-root Kalman recursion (state-space video, linear in the number of steps).
 """

@@ -441,8 +441,10 @@ def decompose(
         "mb": mb_error,
     }
     if terms.both is not None:
-        errors["see_plus_de"] = terms.error
+        errors["see_plus_de"] = terms.see_error + terms.de_error
         errors["chain"] = sum(errors.values())
+    if terms.see is not None:
+        errors |= {"see": terms.see_error, "de": terms.de_error}
     return Decomposition(
         video=video,
         schedule=schedule,
@@ -467,13 +469,16 @@ def decompose(
 
 @dataclass(frozen=True)
 class _SamplingTerms:
-    """SEE and DE per step; `error` their floating-point bound, `rounding` the SEE that an error
-    of the denoiser's coefficients of that size would be."""
+    """SEE and DE per step with their floating-point bounds.
+
+    `rounding` is the SEE that rounding errors of the denoiser's coefficients amount to.
+    """
 
     see: np.ndarray | None
     de: np.ndarray | None
     both: np.ndarray | None
-    error: float
+    see_error: float
+    de_error: float
     rounding: float
 
 
@@ -514,16 +519,17 @@ def _sampling_terms(world: World) -> _SamplingTerms:
         _add_general_kernel(world, n, moving, best, model, see, de)
     rounding = float(slack.sum())
     if sampler == "ddim":
-        return _SamplingTerms(None, None, None, 0.0, rounding)
-    both = see + de
+        return _SamplingTerms(None, None, None, 0.0, 0.0, rounding)
     frozen = sampler in ("exponential_integrator", "euler_maruyama")
     weights = _weight(truth.given_context, np.repeat(schedule.gammas[-1], world.video.dim))
     de_slack += 0.5 * eta * np.asarray(trace(weights))
-    error = float(np.sum(2.0 * np.sqrt(see * slack))) + float(de_slack.sum())
-    error += (0.0 if exact and not frozen else rounding) + 64.0 * EPS * float(both.sum())
+    de_error = float(de_slack.sum()) + 64.0 * EPS * float(de.sum())
+    see_error = float(np.sum(2.0 * np.sqrt(see * slack))) + 64.0 * EPS * float(see.sum())
+    if not exact or frozen:
+        see_error += rounding
     if frozen:
-        return _SamplingTerms(None, None, both, error + float(np.sum(eta)), rounding)
-    return _SamplingTerms(see, de, both, error, rounding)
+        return _SamplingTerms(None, None, see + de, see_error, de_error, rounding)
+    return _SamplingTerms(see, de, see + de, see_error, de_error, rounding)
 
 
 def _add_general_kernel(

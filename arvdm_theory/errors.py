@@ -36,6 +36,12 @@ class ParameterError(ArvdmError):
         self.value = value
         super().__init__(f"{parameter} must be {constraint}, got {_short(value)}")
 
+    def within(self, section: str) -> ParameterError:
+        """The same error, its parameter named inside `section` of a specification."""
+        if self.parameter.split(".")[0] == section:
+            return self
+        return type(self)(f"{section}.{self.parameter}", self.constraint, self.value)
+
 
 class NotPositiveDefiniteError(ParameterError):
     """A covariance is not symmetric positive (semi-)definite."""

@@ -121,7 +121,10 @@ class Biased(Denoiser):
     bias: Any
 
     def __post_init__(self) -> None:
-        bias = np.array(self.bias, dtype=np.float64)
+        try:
+            bias = np.array(self.bias, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ParameterError("bias", "a number or d numbers", self.bias) from None
         if bias.ndim > 1 or not np.all(np.isfinite(bias)):
             raise ParameterError("bias", "a finite number or d finite numbers", self.bias)
         bias.flags.writeable = False

@@ -209,7 +209,7 @@ class Schedule:
         if levels is None:
             tau = np.arange(1, blocks + 1) / blocks
         else:
-            tau = np.atleast_1d(np.asarray(levels, dtype=np.float64))
+            tau = np.atleast_1d(_numbers("levels", levels))
             if tau.shape == (blocks + 1,) and tau[0] == 0.0:
                 tau = tau[1:]
         bad = tau.shape != (blocks,) or not np.all(np.diff(tau, prepend=0.0) > 0.0)
@@ -368,9 +368,15 @@ class Schedule:
         clock = keys.pop("clock", "t")
         for key in ("t_max", "t_min", "input_levels", "output_levels", "grid", "context_level"):
             if keys.get(key) is not None and clock != "t":
-                keys[key] = noise.level(np.asarray(keys[key], dtype=np.float64), clock)
+                keys[key] = noise.level(_numbers(key, keys[key]), clock)
         if method == "custom":
-            return Schedule(**keys)
+            ends = {"t_max": keys.pop("t_max", None), "t_min": keys.pop("t_min", None)}
+            schedule = Schedule(**keys)
+            for key, value in ends.items():
+                level = getattr(schedule, key)
+                if value is not None and value != level:
+                    raise ScheduleError(f"schedule.{key}", f"the levels' ({level:g})", value)
+            return schedule
         fixed = _FIXED.get(method)
         if fixed is not None:
             for key, rule in fixed.items():
@@ -406,7 +412,10 @@ METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "next_frame": (("t_max", "t_min", "substeps"), ("window", "stride")),
     "diffusion_forcing": (("window", "t_max", "t_min", "substeps"), ("stride", "levels")),
     "staircase": (("window", "stride", "t_max", "t_min", "substeps"), ("levels",)),
-    "custom": (("window", "stride", "input_levels", "output_levels"), ("substeps", "grid")),
+    "custom": (
+        ("window", "stride", "input_levels", "output_levels"),
+        ("substeps", "grid", "t_max", "t_min"),
+    ),
 }
 """Method name → (required keys, optional keys) of its specification."""
 
@@ -435,15 +444,20 @@ RELEASED_SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
 # --- checks of D1, each with its own message ------------------------------------------------------
 
 
-def _levels(parameter: str, value: Any, window: int) -> np.ndarray:
+def _numbers(parameter: str, value: Any) -> np.ndarray:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ParameterError(parameter, f"{window} OU times", value) from None
-    if array.shape != (window,):
-        raise ParameterError(parameter, f"window ({window}) OU times", f"shape {array.shape}")
+        raise ParameterError(parameter, "a rectangular array of numbers", value) from None
     if not np.all(np.isfinite(array)):
         raise ParameterError(parameter, "finite (no NaN, no infinity)", value)
+    return array
+
+
+def _levels(parameter: str, value: Any, window: int) -> np.ndarray:
+    array = _numbers(parameter, value)
+    if array.shape != (window,):
+        raise ParameterError(parameter, f"window ({window}) OU times", f"shape {array.shape}")
     if np.any(array <= 0.0):
         _refuse_zero(parameter, float(array.min()))
     return array
@@ -518,18 +532,13 @@ def _sub_steps(
     if grid is None:
         count = positive_integer("substeps", substeps)
         return np.asarray(noise.sub_step_levels(start, end, count)), count
-    try:
-        array = np.array(grid, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError("grid", "a rectangular array of OU times", grid) from None
+    array = _numbers("grid", grid)
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] != start.size:
         raise ParameterError(
             "grid", f"of shape (substeps + 1, window = {start.size})", f"shape {array.shape}"
         )
     if substeps is not None and substeps != array.shape[0] - 1:
         raise ParameterError("substeps", f"the grid's ({array.shape[0] - 1})", substeps)
-    if not np.all(np.isfinite(array)):
-        raise ParameterError("grid", "finite (no NaN, no infinity)", grid)
     ends = np.allclose(array[0], start, rtol=_ROUNDING, atol=0.0)
     if not (ends and np.allclose(array[-1], end, rtol=_ROUNDING, atol=0.0)):
         raise ParameterError("grid", "from input_levels to output_levels", array[[0, -1]].tolist())

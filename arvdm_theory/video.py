@@ -14,7 +14,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -259,6 +259,9 @@ class GaussianVideo(ABC):
         for key in keys:
             if key not in known:
                 raise ParameterError(f"video.{key}", f"one of the keys {', '.join(known)}", key)
+        for key, item in known.items():
+            if key not in keys and item.default is MISSING:
+                raise ParameterError(f"video.{key}", f"given for family {name}", "nothing")
         return cls(**keys)
 
     @property

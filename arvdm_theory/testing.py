@@ -1,0 +1,364 @@
+r"""Public property-based testing: random worlds, and the laws that every decomposition obeys.
+
+Strategies (Hypothesis) draw Gaussian videos, schedules and generators that fit each other; the laws
+are plain functions that raise `AssertionError` with the numbers when they are broken, so they
+serve in any test runner and on results of other implementations.
+
+    from hypothesis import given
+    from arvdm_theory import decompose, testing
+
+    @given(testing.worlds())
+    def test_ladder(world):
+        testing.check_ladder(world.decompose())
+
+Needs the `test` extra (hypothesis).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from arvdm_theory.decomposition import Decomposition, decompose
+from arvdm_theory.generator import (
+    SAMPLERS,
+    Biased,
+    Denoiser,
+    Estimated,
+    Exact,
+    Generator,
+    LinearMemory,
+    Memory,
+    Misspecified,
+    RandomPerturbation,
+    RecursiveMemory,
+    Scaled,
+)
+from arvdm_theory.schedule import Schedule
+from arvdm_theory.specification import Specification
+from arvdm_theory.video import (
+    Arfima,
+    Autoregressive,
+    ExplicitCovariance,
+    GaussianVideo,
+    Panorama,
+    Seasonal,
+    StateSpace,
+    StaticLatent,
+)
+
+__all__ = [
+    "World",
+    "check_ladder",
+    "check_non_negative",
+    "check_theorem_b",
+    "coverage",
+    "covariances",
+    "generators",
+    "schedules",
+    "stable_coefficients",
+    "videos",
+    "worlds",
+]
+
+
+# --- strategies -----------------------------------------------------------------------------------
+
+
+@st.composite
+def covariances(draw: st.DrawFn, size: int, condition: float = 1e3) -> np.ndarray:
+    """Covariance matrices `(size, size)` of condition number at most `condition`."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    basis, _ = np.linalg.qr(rng.standard_normal((size, size)))
+    eigenvalues = condition ** -rng.uniform(0.0, 1.0, size)
+    scale = draw(st.sampled_from([0.5, 1.0, 3.0]))
+    matrix = (basis * (scale * eigenvalues)) @ basis.T
+    return np.asarray(0.5 * (matrix + matrix.T))
+
+
+@st.composite
+def stable_coefficients(
+    draw: st.DrawFn, order: int, dim: int, radius: float = 0.95
+) -> list[np.ndarray]:
+    """Autoregressive coefficient matrices whose companion matrix has at most this radius."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    size = order * dim
+    blocks = rng.standard_normal((order, dim, dim)) / np.sqrt(dim)
+    companion = np.zeros((size, size))
+    companion[:dim] = np.hstack(list(blocks))
+    companion[dim:, :-dim] = np.eye(size - dim)
+    shrink = radius * rng.uniform(0.3, 1.0) / np.abs(np.linalg.eigvals(companion)).max()
+    # scaling coefficient l by shrink^l scales every root by shrink
+    return [blocks[lag] * shrink ** (lag + 1) for lag in range(order)]
+
+
+def _means(dim: int) -> st.SearchStrategy[Any]:
+    seeded = st.integers(0, 2**32 - 1).map(
+        lambda seed: np.random.default_rng(seed).normal(0.0, 1.5, dim)
+    )
+    return st.one_of(st.just(0.0), seeded)
+
+
+@st.composite
+def videos(draw: st.DrawFn, frames: int, dim: int | None = None) -> GaussianVideo:
+    """Gaussian videos of every family that are defined for at least `frames` frames."""
+    dim = draw(st.integers(1, 3)) if dim is None else dim
+    mean = draw(_means(dim))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    family = draw(
+        st.sampled_from(
+            [
+                "autoregressive",
+                "started",
+                "state_space",
+                "seasonal",
+                "arfima",
+                "static_latent",
+                "panorama",
+                "covariance",
+            ]
+        )
+    )
+    if family in ("autoregressive", "started"):
+        order = draw(st.integers(1, 3))
+        noise = draw(covariances(dim, 30.0))
+        if family == "autoregressive":
+            return Autoregressive(draw(stable_coefficients(order, dim)), noise, dim, mean)
+        initial = {
+            "mean": rng.standard_normal(order * dim),
+            "covariance": draw(covariances(order * dim, 30.0)),
+        }
+        coefficients = draw(stable_coefficients(order, dim, 1.1))
+        return Autoregressive(coefficients, noise, dim, mean, initial)
+    if family == "state_space":
+        states = draw(st.integers(1, 4))
+        [transition] = draw(stable_coefficients(1, states))
+        return StateSpace(
+            transition,
+            rng.standard_normal((dim, states)),
+            draw(covariances(states, 30.0)),
+            draw(st.sampled_from([0.0, 0.1])),
+            mean,
+        )
+    if family == "seasonal":
+        return Seasonal(rng.uniform(2.5, 12.0), rng.uniform(0.3, 0.98), 1.3, 0.05, dim, mean)
+    if family == "arfima":
+        return Arfima(rng.uniform(-0.4, 0.45, dim), rng.uniform(0.3, 1.5), dim, mean)
+    if family == "static_latent":
+        return StaticLatent(draw(covariances(dim, 30.0)), rng.uniform(0.2, 2.0), dim, mean)
+    if family == "panorama":
+        steps = rng.integers(-2, 3, frames)
+        positions = np.cumsum(steps) * draw(st.sampled_from([1.0, 0.5]))
+        circle = draw(st.sampled_from([None, dim + 4]))
+        return Panorama(positions, dim, 2.0, 1.0, draw(st.sampled_from([0.0, 0.05])), circle, mean)
+    full = rng.standard_normal(frames * dim) if draw(st.booleans()) else mean
+    return ExplicitCovariance(draw(covariances(frames * dim)), dim, full)
+
+
+@st.composite
+def schedules(
+    draw: st.DrawFn, max_window: int = 6, max_substeps: int = 4, context: bool = True
+) -> Schedule:
+    """Schedules that satisfy D1: every named method and arbitrary monotone ladders."""
+    window = draw(st.integers(1, max_window))
+    stride = draw(st.integers(1, window))
+    levels: dict[str, Any] = {
+        "t_max": draw(st.floats(0.8, 5.0)),
+        "t_min": draw(st.floats(0.02, 0.15)),
+    }
+    substeps = draw(st.integers(1, max_substeps))
+    common = {**levels, "substeps": substeps}
+    kind = draw(st.sampled_from(["none", "label", "noise"])) if context else "none"
+    seen: dict[str, Any] = {}
+    if kind != "none":
+        level = levels["t_min"] + draw(st.sampled_from([0.0, 0.1, 0.7]))
+        seen = {"context_noise": kind, "context_level": level}
+    method = draw(
+        st.sampled_from(
+            ["fifo", "rolling", "outpainting", "chunk", "next_frame", "staircase", "ladder"]
+        )
+    )
+    if method in ("fifo", "rolling", "staircase"):
+        blocks = window if method != "staircase" else window // stride
+        if levels["t_max"] / max(blocks, 1) <= 1.05 * levels["t_min"]:
+            method = "outpainting"
+    if method == "fifo":
+        return Schedule.fifo(window, **common, **seen)
+    if method == "rolling":
+        return Schedule.rolling(window, **common, **seen)
+    if method == "chunk":
+        return Schedule.chunk(window, **common, **seen)
+    if method == "next_frame":
+        return Schedule.next_frame(**common, **seen)
+    if method == "staircase" and window % stride == 0:
+        return Schedule.staircase(window, stride, **common, **seen)
+    if method == "ladder":
+        inner = draw(
+            st.lists(
+                st.floats(levels["t_min"], levels["t_max"]),
+                min_size=window - stride,
+                max_size=window - stride,
+            )
+        )
+        start = np.concatenate([np.sort(inner), np.full(stride, levels["t_max"])])
+        end = np.concatenate([np.full(stride, levels["t_min"]), start[: window - stride]])
+        return Schedule(window, stride, start, end, substeps, **seen)
+    return Schedule.outpainting(window, stride, **common, **seen)
+
+
+@st.composite
+def generators(
+    draw: st.DrawFn,
+    dim: int,
+    frames: int,
+    samplers: Iterable[str] = SAMPLERS,
+    max_reference: int = 5,
+) -> Generator:
+    """Generators for videos of frame dimension `dim`: every denoiser, sampler and memory."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(
+        st.sampled_from(["exact", "scaled", "biased", "random", "estimated", "misspecified"])
+    )
+    seed = draw(st.integers(0, 1000))
+    denoiser: Denoiser = Exact()
+    if kind == "scaled":
+        denoiser = Scaled(draw(st.floats(0.7, 1.1)))
+    elif kind == "biased":
+        denoiser = Biased(rng.normal(0.0, 0.2, dim))
+    elif kind == "random":
+        denoiser = RandomPerturbation(draw(st.floats(0.0, 0.2)), seed)
+    elif kind == "estimated":
+        denoiser = Estimated(draw(st.sampled_from([5, 50, 500])), seed)
+    elif kind == "misspecified":
+        denoiser = Misspecified(draw(videos(frames, dim)))
+    memory: Memory | None = None
+    choice = draw(st.sampled_from(["none", "none", "linear", "recursive"]))
+    size = draw(st.integers(1, 2))
+    if choice == "linear":
+        lags = draw(st.integers(1, 4))
+        memory = LinearMemory(rng.standard_normal((lags, size, dim)))
+    elif choice == "recursive":
+        [transition] = draw(stable_coefficients(1, size))
+        memory = RecursiveMemory(transition, rng.standard_normal((size, dim)))
+    return Generator(
+        denoiser,
+        draw(st.sampled_from(list(samplers))),
+        draw(st.sampled_from([0, 0, 1, 2, max_reference])),
+        memory,
+        draw(st.sampled_from([None, None, 3])),
+    )
+
+
+@dataclass(frozen=True)
+class World:
+    """A drawn (video, schedule, generator) and the number of frames to generate."""
+
+    video: GaussianVideo
+    schedule: Schedule
+    generator: Generator
+    frames: int
+
+    def decompose(self, **options: Any) -> Decomposition:
+        """The decomposition of this world."""
+        return decompose(self.video, self.schedule, self.generator, frames=self.frames, **options)
+
+    def specification(self) -> dict[str, Any]:
+        """The JSON specification of this world, for other implementations."""
+        return Specification(self.video, self.schedule, self.generator, None, self.frames).to_json()
+
+    def features(self) -> dict[str, bool]:
+        """What this world exercises; counted by `coverage`."""
+        schedule, generator, video = self.schedule, self.generator, self.video
+        plan = schedule.roll_out(frames=self.frames)
+        named = {
+            "d >= 2": video.dim >= 2,
+            "w >= 4": schedule.window >= 4,
+            "stride < w": schedule.stride < schedule.window,
+            "stride does not divide frames": plan.surplus > 0,
+            "frames < w": self.frames < schedule.window,
+            "references": generator.reference > 0,
+            "memory": generator.memory is not None,
+            "non-zero mean": bool(np.any(video.means(plan.needed) != 0.0)),
+            "initialisation": generator.initialisation is not None,
+            "not stationary": not video.stationary,
+            f"context {schedule.context_noise}": generator.reference > 0,
+        }
+        for name in (video.family, generator.denoiser.kind, generator.sampler):
+            named[name] = True
+        if generator.memory is not None:
+            named[f"memory {generator.memory.kind}"] = True
+        return named
+
+
+@st.composite
+def worlds(
+    draw: st.DrawFn,
+    max_window: int = 6,
+    max_steps: int = 4,
+    samplers: Iterable[str] = SAMPLERS,
+    max_dim: int = 3,
+) -> World:
+    """Random worlds in which every description fits the others."""
+    schedule = draw(schedules(max_window))
+    steps = draw(st.integers(1, max_steps))
+    last = draw(st.integers(1, schedule.stride))  # frames kept of the last block
+    frames = (steps - 1) * schedule.stride + last
+    needed = schedule.roll_out(frames=frames).needed
+    video = draw(videos(needed, draw(st.integers(1, max_dim))))
+    return World(video, schedule, draw(generators(video.dim, needed, samplers)), frames)
+
+
+def coverage(drawn: Iterable[World]) -> dict[str, int]:
+    """How many worlds exercise each feature, most frequent first."""
+    counts: dict[str, int] = {}
+    for world in drawn:
+        for name, present in world.features().items():
+            counts[name] = counts.get(name, 0) + present
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+# --- laws -----------------------------------------------------------------------------------------
+
+
+def _bound(result: Decomposition, name: str) -> float:
+    return result.error_bound.get(name, result.error_bound.get("chain", 0.0))
+
+
+def check_non_negative(result: Decomposition) -> None:
+    """Theorem A: every term of every step is at least zero, up to its own error bound."""
+    for name in ("nie", "see", "de", "see_plus_de", "mb"):
+        values = getattr(result, f"{name}_per_step")
+        if values is not None:
+            slack = _bound(result, name)
+            assert values.min() >= -slack, f"{name} = {values.min():.3g} < 0 by over {slack:.3g}"
+    for name in ("ie", "output", "clip"):
+        value = getattr(result, name)
+        assert value >= -_bound(result, name), f"{name} = {value:.3g} is negative"
+
+
+def check_ladder(result: Decomposition) -> None:
+    """Corollary A: output KL ≤ chain KL (≤ path KL) ≤ explicit constants."""
+    if result.chain is None:
+        return
+    slack = _bound(result, "chain") + _bound(result, "output")
+    assert result.output <= result.chain + slack, f"output {result.output} > chain {result.chain}"
+    if result.path is not None:
+        assert result.chain <= result.path + slack, f"chain {result.chain} > path {result.path}"
+    if result.bound is not None:
+        assert result.chain <= result.bound + slack, f"chain {result.chain} > {result.bound}"
+
+
+def check_theorem_b(result: Decomposition) -> None:
+    """Theorem B: the clip KL after every step ≤ IE + Σ (NIE + SEE + DE), without MB."""
+    limits = result.theorem_b_per_step
+    if limits is None:
+        return
+    slack = _bound(result, "chain") + _bound(result, "clip")
+    worst = int(np.argmax(result.clip_per_step - limits))
+    assert np.all(result.clip_per_step <= limits + slack), (
+        f"clip {result.clip_per_step[worst]} > {limits[worst]} at step {worst + 1}"
+    )
