@@ -432,8 +432,7 @@ def decompose(
     if generator.sampler != "ancestral":
         refused["bound"] = _ANCESTRAL_ONLY
 
-    mean, covariance = generated_law(world)
-    output, clip, output_error = _output_kl(world, plan, mean, covariance, terms.rounding)
+    output, clip, output_error = _output_kl(world, plan, terms)
     mb_error = _memory_error(truth, gammas, mb)
     errors = {
         "ie": _initial_error(world),
@@ -445,6 +444,11 @@ def decompose(
         errors["chain"] = sum(errors.values())
     if terms.see is not None:
         errors |= {"see": terms.see_error, "de": terms.de_error}
+    constants = _explicit_constants(world) if generator.sampler == "ancestral" else None
+    if constants is not None:
+        # every factor of the constants is a level's, good to a few roundings
+        rest = errors["ie"] + errors["see"] + errors["mb"]
+        errors["bound"] = rest + 256.0 * EPS * float(constants.sum())
     return Decomposition(
         video=video,
         schedule=schedule,
@@ -460,7 +464,7 @@ def decompose(
         path_per_step=_path_terms(world) if "bound" in refused and terms.see is None else None,
         output_per_step=output,
         clip_per_step=clip,
-        constants_per_step=_explicit_constants(world) if "bound" not in refused else None,
+        constants_per_step=constants,
         expected_see=_expected_see(world),
         refused=refused,
         error_bound=errors | output_error,
@@ -471,7 +475,8 @@ def decompose(
 class _SamplingTerms:
     """SEE and DE per step with their floating-point bounds.
 
-    `rounding` is the SEE that rounding errors of the denoiser's coefficients amount to.
+    `rounding` is the SEE that rounding errors of the denoiser's coefficients amount to, `growth`
+    the largest squared norm of a sub-step's linear map, which magnifies rounding.
     """
 
     see: np.ndarray | None
@@ -480,6 +485,7 @@ class _SamplingTerms:
     see_error: float
     de_error: float
     rounding: float
+    growth: float
 
 
 def _sampling_terms(world: World) -> _SamplingTerms:
@@ -490,7 +496,8 @@ def _sampling_terms(world: World) -> _SamplingTerms:
     de_slack = np.zeros(world.steps)
     eta = truth.rounding + world.belief.rounding
     exact = isinstance(world.generator.denoiser, Exact) and world.belief is truth
-    loss = np.sqrt(float(noise.sigma(schedule.t_min)) ** 2)
+    loss = float(noise.sigma(schedule.t_min))
+    growth = 1.0
     for n in range(int(schedule.substeps or 0)):
         start, end = schedule.grid[n], schedule.grid[n + 1]
         moving = np.repeat(start > end, world.video.dim)
@@ -506,6 +513,8 @@ def _sampling_terms(world: World) -> _SamplingTerms:
             0.5 * reach * (eta**2 * np.linalg.norm(weight, 2, axis=(-2, -1)) + (eta / loss) ** 2)
         )
         de_slack += 0.5 * eta * reach
+        kernel = world.kernel_at(n, model)
+        growth = max(growth, float(np.sum(kernel.window**2, axis=(-2, -1)).max()))
         if sampler == "ancestral":
             root = np.sqrt(gap)
             ratio = root[:, None] * best.posterior * root
@@ -516,20 +525,21 @@ def _sampling_terms(world: World) -> _SamplingTerms:
             continue
         if sampler == "ddim":
             continue
-        _add_general_kernel(world, n, moving, best, model, see, de)
+        _add_general_kernel(world, n, moving, best, model, kernel, see, de)
     rounding = float(slack.sum())
     if sampler == "ddim":
-        return _SamplingTerms(None, None, None, 0.0, 0.0, rounding)
+        return _SamplingTerms(None, None, None, 0.0, 0.0, rounding, growth)
     frozen = sampler in ("exponential_integrator", "euler_maruyama")
     weights = _weight(truth.given_context, np.repeat(schedule.gammas[-1], world.video.dim))
     de_slack += 0.5 * eta * np.asarray(trace(weights))
     de_error = float(de_slack.sum()) + 64.0 * EPS * float(de.sum())
     see_error = float(np.sum(2.0 * np.sqrt(see * slack))) + 64.0 * EPS * float(see.sum())
     if not exact or frozen:
-        see_error += rounding
+        # a kernel's coefficients may cancel: growth is by how much
+        see_error += rounding + 64.0 * EPS * growth * float((see + de).sum())
     if frozen:
-        return _SamplingTerms(None, None, see + de, see_error, de_error, rounding)
-    return _SamplingTerms(see, de, see + de, see_error, de_error, rounding)
+        return _SamplingTerms(None, None, see + de, see_error, de_error, rounding, growth)
+    return _SamplingTerms(see, de, see + de, see_error, de_error, rounding, growth)
 
 
 def _add_general_kernel(
@@ -538,6 +548,7 @@ def _add_general_kernel(
     moving: np.ndarray,
     best: AffineDenoiser,
     model: AffineDenoiser,
+    kernel: SubStep,
     see: np.ndarray,
     de: np.ndarray,
 ) -> None:
@@ -547,7 +558,6 @@ def _add_general_kernel(
     t_from, t_to = np.repeat(start, dim), np.repeat(end, dim)
     _, b, v = noise.bridge(t_from, t_to)
     true_covariance = np.diag(v) + b[:, None] * best.posterior * b
-    kernel = world.kernel_at(n, model)
     block = np.ix_(np.arange(world.steps), np.flatnonzero(moving), np.flatnonzero(moving))
     truth_block, model_block = true_covariance[block], kernel.covariance[block]
     exact_kernel = _bridge_kernel(best, world.truth.mean, t_from, t_to)
@@ -743,12 +753,10 @@ def _renoising(world: World, gammas: np.ndarray, mb: np.ndarray, law: Law) -> np
 def _explicit_constants(world: World) -> np.ndarray:
     """NIE and DE constants of 2.1 per step, with the smallest valid κ and B² = max E‖X_i‖²."""
     video, schedule = world.video, world.schedule
-    needed = (world.steps - 1) * schedule.stride + schedule.window
     truth = world.truth
     second = np.linalg.diagonal(truth.given_past) + np.sum(truth.prediction**2, axis=-1)
     second = (second + truth.mean**2).reshape(world.steps, schedule.window, video.dim)
     largest = float(second.sum(axis=-1).max())
-    assert needed >= schedule.window
     decay = float(np.exp(-2.0 * schedule.t_max))
     fresh = -float(np.expm1(-2.0 * schedule.t_max))
     nie = schedule.stride * (0.5 * decay * largest + video.dim * decay**2 / (4.0 * fresh))
@@ -776,7 +784,7 @@ def _expected_see(world: World) -> tuple[float, float, int] | None:
 
 
 def _output_kl(
-    world: World, plan: RollOut, mean: np.ndarray, covariance: np.ndarray, rounding: float
+    world: World, plan: RollOut, terms: _SamplingTerms
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     r"""Output KL as the exact sum E1 over AR steps, and the clip KL of every step's block.
 
@@ -784,6 +792,7 @@ def _output_kl(
     ½(tr − log det) of its conditional covariance ratio, ½‖R_{k,<k}‖² and ½ of the squared whitened
     mean; every part is non-negative.
     """
+    mean, covariance = generated_law(world)
     dim, delta = world.video.dim, world.schedule.t_min
     alpha, variance = float(noise.alpha(delta)), float(noise.sigma(delta)) ** 2
     size = plan.generated * dim
@@ -812,12 +821,14 @@ def _output_kl(
 
     inverse_norm = 1.0 / float(np.linalg.eigvalsh(covariance[:kept, :kept])[0])
     norm = float(np.linalg.norm(truth, 1))
-    slack = EPS * (kept + plan.steps * int(world.schedule.substeps or 1)) * norm * inverse_norm
+    kernels = plan.steps * int(world.schedule.substeps or 1)
+    slack = EPS * (kept + kernels) * norm * inverse_norm * terms.growth
     amplified = 1.0 + float(np.abs(ratio).sum(axis=1).max())
     bounds = {}
     for name, value in (("output", float(output.sum())), ("clip", float(clip[-1]))):
-        drift = slack**2 * kept + rounding
-        bounds[name] = amplified * (2.0 * np.sqrt(value * drift) + drift) + 64.0 * EPS * value
+        drift = float(slack**2 * kept + terms.rounding)
+        first_order = 2.0 * float(np.sqrt(value * drift))
+        bounds[name] = 4.0 * amplified * (first_order + drift) + 64.0 * EPS * value
     return output, clip, bounds
 
 

@@ -336,8 +336,11 @@ class Schedule:
             "method": "custom",
             "window": self.window,
             "stride": self.stride,
+            "t_max": self.t_max,
+            "t_min": self.t_min,
             "input_levels": self.input_levels.tolist(),
             "output_levels": self.output_levels.tolist(),
+            "substeps": self.substeps,
             "grid": self.grid.tolist(),
         }
         if self.context_noise != "none":

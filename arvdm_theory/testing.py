@@ -204,7 +204,11 @@ def schedules(
                 max_size=window - stride,
             )
         )
-        start = np.concatenate([np.sort(inner), np.full(stride, levels["t_max"])])
+        ladder = np.sort(np.asarray(inner, dtype=np.float64))
+        # a level a rounding away from an end is not meant to be another level
+        ladder[ladder < 1.01 * levels["t_min"]] = levels["t_min"]
+        ladder[ladder > 0.99 * levels["t_max"]] = levels["t_max"]
+        start = np.concatenate([ladder, np.full(stride, levels["t_max"])])
         end = np.concatenate([np.full(stride, levels["t_min"]), start[: window - stride]])
         return Schedule(window, stride, start, end, substeps, **seen)
     return Schedule.outpainting(window, stride, **common, **seen)
