@@ -806,7 +806,6 @@ def _output_kl(
     inner = cholesky(np.eye(kept) + ratio, "ratio of output covariances")
     block = world.schedule.stride * dim
     output = np.empty(plan.steps)
-    conditional_excess = 0.0
     for k in range(plan.steps):
         rows = slice(k * block, min((k + 1) * block, kept))
         before = inner[rows, : k * block]
@@ -814,7 +813,6 @@ def _output_kl(
         eigenvalues = np.linalg.eigvalsh(symmetrise(conditional))
         output[k] = np.sum(half_excess(eigenvalues))
         output[k] += 0.5 * (np.sum(before**2) + np.sum(shift[rows] ** 2))
-        conditional_excess = max(conditional_excess, float(np.abs(eigenvalues).max()))
     blocks = np.arange(plan.steps)[:, None] * block + np.arange(block)
     index = (blocks[:, :, None], blocks[:, None, :])
     clip = np.asarray(gaussian_kl(covariance[index], difference[index], -mean[blocks]))

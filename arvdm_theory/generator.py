@@ -397,10 +397,10 @@ def _known_keys(parameter: str, given: Any, known: tuple[str, ...]) -> dict[str,
 
 
 def _by_kind(parameter: str, given: Any, kinds: Mapping[str, type]) -> Any:
-    if not isinstance(given, Mapping) or given.get("kind") not in kinds:
-        kind = given.get("kind") if isinstance(given, Mapping) else given
+    kind = given.get("kind") if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping) or not isinstance(kind, str) or kind not in kinds:
         raise ParameterError(f"{parameter}.kind", f"one of {', '.join(kinds)}", kind)
-    cls = kinds[given["kind"]]
+    cls = kinds[kind]
     names = [item.name for item in fields(cls)]
     keys = _known_keys(parameter, given, ("kind", *names))
     keys.pop("kind")

@@ -358,7 +358,7 @@ class Schedule:
             raise ParameterError("schedule", "an object with a method", specification)
         keys = dict(specification)
         method = keys.pop("method", None)
-        if method not in METHODS:
+        if not isinstance(method, str) or method not in METHODS:
             raise ParameterError("schedule.method", f"one of {', '.join(METHODS)}", method)
         required, optional = METHODS[method]
         for key in keys:

@@ -193,7 +193,7 @@ _VIDEO_KEYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "covariance": (
         {"matrix": _MATRIX | {"description": "clean frames stacked frame by frame"}},
-        {"dim": _COUNT, "mean": _MEAN},
+        {"dim": _COUNT, "mean": _either(_NUMBER, _VECTOR, _MATRIX)},
     ),
     "frames": (
         {"path": {"type": "string", "description": "a video file, .npy or .npz"}},

@@ -252,7 +252,7 @@ class GaussianVideo(ABC):
             from arvdm_theory.fit import video_from_specification
 
             return video_from_specification(keys)
-        if name not in FAMILIES:
+        if not isinstance(name, str) or name not in FAMILIES:
             raise ParameterError("video.family", f"one of {', '.join(FAMILIES)}, frames", name)
         cls = FAMILIES[name]
         known = {item.name: item for item in fields(cls) if item.init}  # type: ignore[arg-type]

@@ -211,6 +211,6 @@ def test_a_planted_error_breaks_the_laws(name: str, monkeypatch: pytest.MonkeyPa
     for world in worlds:
         try:
             broken += bool(disagreements(world))
-        except ValueError:  # some errors make a covariance indefinite, which is refused
+        except (ValueError, RuntimeWarning):  # a covariance turned indefinite, or a NaN
             broken += 1
     assert broken >= 5
