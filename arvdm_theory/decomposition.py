@@ -33,15 +33,15 @@ from arvdm_theory._gaussian import (
     transpose,
 )
 from arvdm_theory._window_law import Law, WindowLaw, generator_context, window_law
-from arvdm_theory.errors import ParameterError, RefusedError
+from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
 from arvdm_theory.generator import (
     AffineDenoiser,
     Estimated,
     Exact,
     Generator,
     LinearMemory,
+    Resolved,
     SubStep,
-    World,
     affine_denoiser,
     generated_law,
     resolve,
@@ -488,7 +488,7 @@ class _SamplingTerms:
     growth: float
 
 
-def _sampling_terms(world: World) -> _SamplingTerms:
+def _sampling_terms(world: Resolved) -> _SamplingTerms:
     """SEE_k and DE_k of the model's one-step kernels against the truth's (2, 2.2)."""
     schedule, sampler, truth = world.schedule, world.generator.sampler, world.truth
     see, de = np.zeros(world.steps), np.zeros(world.steps)
@@ -543,7 +543,7 @@ def _sampling_terms(world: World) -> _SamplingTerms:
 
 
 def _add_general_kernel(
-    world: World,
+    world: Resolved,
     n: int,
     moving: np.ndarray,
     best: AffineDenoiser,
@@ -650,7 +650,7 @@ class _Error:
         )
 
 
-def _path_terms(world: World) -> np.ndarray | None:
+def _path_terms(world: Resolved) -> np.ndarray | None:
     r"""Girsanov: $\tfrac14 E\int \|f_P - f_Q\|^2 d\tau$ of each AR step (2.2).
 
     Within a sub-step levels move linearly in OU time. The integrand is a smooth function, so a
@@ -698,7 +698,7 @@ def _path_terms(world: World) -> np.ndarray | None:
     return total
 
 
-def _initial_error_kl(world: World) -> float:
+def _initial_error_kl(world: Resolved) -> float:
     """IE_0 = KL of the re-noised initial window; zero if it is exact."""
     if world.initial is None:
         return 0.0
@@ -707,7 +707,7 @@ def _initial_error_kl(world: World) -> float:
     return float(gaussian_kl(covariance, exact - covariance, exact_mean - mean))
 
 
-def _initial_error(world: World) -> float:
+def _initial_error(world: Resolved) -> float:
     if world.initial is None:
         return 0.0
     _, covariance = world.initial_law()
@@ -735,7 +735,7 @@ def _memory_error(truth: WindowLaw, gammas: np.ndarray, mb: np.ndarray) -> float
     return float(np.sum(bound + 64.0 * EPS * mb))
 
 
-def _renoising(world: World, gammas: np.ndarray, mb: np.ndarray, law: Law) -> np.ndarray | None:
+def _renoising(world: Resolved, gammas: np.ndarray, mb: np.ndarray, law: Law) -> np.ndarray | None:
     r"""Theorem B's addition for re-noised references, $I(R_k; Output_k | \tilde R_k, In_k)$ (M6).
 
     Nothing is added for r ≤ Δ, where R_{k+1} is part of Output_k.
@@ -750,7 +750,7 @@ def _renoising(world: World, gammas: np.ndarray, mb: np.ndarray, law: Law) -> np
     )
 
 
-def _explicit_constants(world: World) -> np.ndarray:
+def _explicit_constants(world: Resolved) -> np.ndarray:
     """NIE and DE constants of 2.1 per step, with the smallest valid κ and B² = max E‖X_i‖²."""
     video, schedule = world.video, world.schedule
     truth = world.truth
@@ -766,7 +766,7 @@ def _explicit_constants(world: World) -> np.ndarray:
     return np.full(world.steps, nie + de)
 
 
-def _expected_see(world: World) -> tuple[float, float, int] | None:
+def _expected_see(world: Resolved) -> tuple[float, float, int] | None:
     """Mean and standard error of SEE over training sets, for an estimated denoiser."""
     denoiser = world.generator.denoiser
     if not isinstance(denoiser, Estimated) or denoiser.trials < 2:
@@ -784,7 +784,7 @@ def _expected_see(world: World) -> tuple[float, float, int] | None:
 
 
 def _output_kl(
-    world: World, plan: RollOut, terms: _SamplingTerms
+    world: Resolved, plan: RollOut, terms: _SamplingTerms
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     r"""Output KL as the exact sum E1 over AR steps, and the clip KL of every step's block.
 
@@ -803,7 +803,15 @@ def _output_kl(
     half = scipy.linalg.solve_triangular(factor, difference[:kept, :kept], lower=True)
     ratio = symmetrise(scipy.linalg.solve_triangular(factor, half.T, lower=True))
     shift = scipy.linalg.solve_triangular(factor, -mean[:kept], lower=True)
-    inner = cholesky(np.eye(kept) + ratio, "ratio of output covariances")
+    try:
+        inner = cholesky(np.eye(kept) + ratio, "ratio")
+    except NotPositiveDefiniteError:
+        spread = float(np.max(np.diag(covariance[:kept, :kept]) / np.diag(truth[:kept, :kept])))
+        raise ParameterError(
+            "substeps",
+            "larger: the truth's output law is below rounding beside the sampler's",
+            f"{world.schedule.substeps}, which makes a variance {spread:.3g} times too large",
+        ) from None
     block = world.schedule.stride * dim
     output = np.empty(plan.steps)
     for k in range(plan.steps):
@@ -817,7 +825,9 @@ def _output_kl(
     index = (blocks[:, :, None], blocks[:, None, :])
     clip = np.asarray(gaussian_kl(covariance[index], difference[index], -mean[blocks]))
 
-    inverse_norm = 1.0 / float(np.linalg.eigvalsh(covariance[:kept, :kept])[0])
+    own_norm = float(np.linalg.norm(covariance[:kept, :kept], 1))
+    reciprocal_condition, _ = scipy.linalg.lapack.dpocon(factor.T, own_norm)
+    inverse_norm = 1.0 / (reciprocal_condition * own_norm)
     norm = float(np.linalg.norm(truth, 1))
     kernels = plan.steps * int(world.schedule.substeps or 1)
     slack = EPS * (kept + kernels) * norm * inverse_norm * terms.growth
@@ -911,7 +921,7 @@ def compare_schedules(
     return rows
 
 
-def _fresh_noise(world: World, plan: RollOut) -> float:
+def _fresh_noise(world: Resolved, plan: RollOut) -> float:
     """Σ over entering frames of E KL(q(x^T | x^0) || N(0, I))."""
     schedule, dim = world.schedule, world.video.dim
     start = schedule.window - schedule.stride
@@ -924,7 +934,7 @@ def _fresh_noise(world: World, plan: RollOut) -> float:
     return 0.5 * (decay * float(power) - entered * (decay + float(np.log1p(-decay))))
 
 
-def _denoising_loss(world: World) -> float:
+def _denoising_loss(world: Resolved) -> float:
     """½ Σ_k Σ_n Σ_j Δγ E‖X⁰_j − x̂_j‖², teacher forced."""
     truth, schedule, dim = world.truth, world.schedule, world.video.dim
     total = 0.0
@@ -942,7 +952,7 @@ def _denoising_loss(world: World) -> float:
     return total
 
 
-def _state_information(world: World, plan: RollOut) -> float:
+def _state_information(world: Resolved, plan: RollOut) -> float:
     """I(X⁰; all states) − I(X⁰; initial states): each frame's cleanest state carries it."""
     schedule, dim = world.schedule, world.video.dim
     start = schedule.window - schedule.stride

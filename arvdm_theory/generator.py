@@ -526,7 +526,7 @@ def initial_window_law(video: GaussianVideo, frames: int) -> WindowLaw:
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class Resolved:
     """A video, a schedule and a generator resolved for a number of AR steps.
 
     `truth` and `belief` are window laws; `initial` is the pair for the initialisation stage.
@@ -596,7 +596,7 @@ def resolve(
     generator: Generator,
     steps: int,
     law: Law = "auto",
-) -> World:
+) -> Resolved:
     """Check that the three fit each other and compute their window laws for `steps` AR steps."""
     if not isinstance(video, GaussianVideo):
         raise ParameterError("video", "a GaussianVideo", type(video).__name__)
@@ -627,7 +627,7 @@ def resolve(
     if generator.initialisation is not None and count > 0:
         start = initial_window_law(video, count)
         initial = (start, start if believed is video else initial_window_law(believed, count))
-    return World(video, schedule, generator, steps, truth, belief, initial)
+    return Resolved(video, schedule, generator, steps, truth, belief, initial)
 
 
 # --- sampling -------------------------------------------------------------------------------------
@@ -691,7 +691,7 @@ def sample(
     return finished[:, : plan.frames * dim].reshape(size, plan.frames, dim)
 
 
-def generated_law(world: World) -> tuple[np.ndarray, np.ndarray]:
+def generated_law(world: Resolved) -> tuple[np.ndarray, np.ndarray]:
     """Exact law of the K Δ finished frames, deviations from the truth's mean at level δ.
 
     Returns mean `(K Δ d,)` and covariance `(K Δ d, K Δ d)`, by propagating the joint law of
@@ -734,7 +734,7 @@ def generated_law(world: World) -> tuple[np.ndarray, np.ndarray]:
     return mean[:done], joint[:done, :done]
 
 
-def _step_maps(world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _step_maps(world: Resolved) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Every AR step as one affine kernel: Output = Φ Input + C c + φ + N(0, Ψ)."""
     size = world.truth.mean.shape[1]
     window = np.broadcast_to(np.eye(size), (world.steps, size, size))

@@ -31,6 +31,7 @@ CONTEXT_NOISE = ("none", "label", "noise")
 """Three different things (D3): `none`; `label`, clean references only *said* to be at a level;
 `noise`, references really re-noised to it, freshly once per AR step."""
 
+_LONGEST = 300.0  # OU time; gamma = e^{-2t} is then 1e-261
 _ROUNDING = 1e-12  # relative difference below which two given levels are the same level
 
 
@@ -525,6 +526,12 @@ def _check_boundary(start: np.ndarray, end: np.ndarray, stride: int) -> None:
                 f"T = {start[-1]:.6g}, the level of every entering frame (0-T boundary, D1)",
                 f"{start[entering]:.6g}",
             )
+    if start[-1] > _LONGEST:
+        raise BoundaryError(
+            "t_max",
+            f"at most {_LONGEST:g} (beyond, the signal-to-noise ratio underflows)",
+            f"{start[-1]:.6g}",
+        )
     if not start[-1] > end[0]:
         raise BoundaryError("output_levels[1]", f"below T = {start[-1]:.6g}", f"{end[0]:.6g}")
 

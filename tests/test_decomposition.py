@@ -423,6 +423,12 @@ def test_a_video_that_is_too_short_is_refused() -> None:
     assert decompose(video, Schedule.chunk(2, **COMMON), steps=2).output >= 0.0
 
 
+def test_a_sampler_that_explodes_is_refused_not_printed() -> None:
+    schedule = Schedule.outpainting(6, 2, t_max=20.0, t_min=0.05, substeps=1)
+    with pytest.raises(ParameterError, match="substeps must be larger"):
+        decompose(AR2, schedule, Generator(sampler="exponential_integrator"), steps=5)
+
+
 def test_law_must_be_known() -> None:
     with pytest.raises(ParameterError, match="law must be one of auto, dense, kalman"):
         decompose(AR2, Schedule.chunk(2, **COMMON), steps=1, law="sparse")  # type: ignore[arg-type]

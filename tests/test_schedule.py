@@ -108,6 +108,7 @@ def test_released_systems_have_the_published_shapes() -> None:
         ((1, 1, [0.5], [0.5]), BoundaryError, "below T"),
         ((2, 3, [0.5, 1.0], [0.1, 0.5]), ScheduleError, r"stride must be in 1..window \(2\)"),
         ((1, 1, [1.0], [0.0]), BoundaryError, "zero variance, so the chain KL is infinite"),
+        ((1, 1, [400.0], [0.1]), BoundaryError, "t_max must be at most 300"),
         ((1, 1, [1.0], [float("nan")]), ParameterError, "finite"),
         ((2, 1, [1.0], [0.1, 0.1]), ParameterError, r"window \(2\) OU times"),
     ],
