@@ -14,7 +14,7 @@ square-root Kalman recursion (state-space video, linear in the number of steps).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -22,11 +22,8 @@ from arvdm_theory import noise
 from arvdm_theory._gaussian import EPS, cholesky, spectral_norm, symmetrise, transpose
 from arvdm_theory._kalman import LinearGaussian, filter_step
 from arvdm_theory.errors import ParameterError
+from arvdm_theory.schedule import Schedule
 from arvdm_theory.video import GaussianVideo
-
-if TYPE_CHECKING:
-    from arvdm_theory.generator import Generator
-    from arvdm_theory.schedule import Schedule
 
 Law = Literal["auto", "dense", "kalman"]
 
@@ -337,17 +334,3 @@ def _kalman_law(
     mean, context_mean = _means(video, schedule, context, steps)
     own = _own_noise(schedule, context, dim, steps)
     return WindowLaw(mean, context_mean, given_past, prediction, rows, own, rounding)
-
-
-def generator_context(
-    schedule: Schedule, generator: Generator, *, believed: bool = False
-) -> Context:
-    """The context of a generator: as it is, or as its denoiser believes it to be (`label`)."""
-    level = schedule.t_min
-    if schedule.context_noise == "noise" or (believed and schedule.context_noise == "label"):
-        assert schedule.context_level is not None
-        level = schedule.context_level
-    memory = generator.memory
-    if memory is None:
-        return Context(generator.reference, level)
-    return memory.context(generator.reference, level)

@@ -32,7 +32,7 @@ from arvdm_theory._gaussian import (
     trace,
     transpose,
 )
-from arvdm_theory._window_law import Law, WindowLaw, generator_context, window_law
+from arvdm_theory._window_law import Law, WindowLaw, window_law
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
 from arvdm_theory.generator import (
     AffineDenoiser,
@@ -44,6 +44,7 @@ from arvdm_theory.generator import (
     SubStep,
     affine_denoiser,
     generated_law,
+    generator_context,
     resolve,
 )
 from arvdm_theory.schedule import RollOut, Schedule

@@ -21,7 +21,6 @@ from arvdm_theory._window_law import (
     Context,
     Law,
     WindowLaw,
-    generator_context,
     memory_rows,
     window_law,
 )
@@ -523,6 +522,20 @@ def initial_window_law(video: GaussianVideo, frames: int) -> WindowLaw:
         np.zeros((1, 0)),
         np.array([EPS * size * np.linalg.norm(covariance, 2)]),
     )
+
+
+def generator_context(
+    schedule: Schedule, generator: Generator, *, believed: bool = False
+) -> Context:
+    """The context of a generator: as it is, or as its denoiser believes it to be (`label`)."""
+    level = schedule.t_min
+    if schedule.context_noise == "noise" or (believed and schedule.context_noise == "label"):
+        assert schedule.context_level is not None
+        level = schedule.context_level
+    memory = generator.memory
+    if memory is None:
+        return Context(generator.reference, level)
+    return memory.context(generator.reference, level)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arvdm_theory import decomposition, noise
 from arvdm_theory._gaussian import gaussian_kl, half_excess, posterior_covariance
-from arvdm_theory._window_law import generator_context, window_law
+from arvdm_theory._window_law import window_law
 from arvdm_theory.decomposition import compare_schedules, decompose
 from arvdm_theory.errors import ParameterError, RefusedError
 from arvdm_theory.generator import (
@@ -24,6 +24,7 @@ from arvdm_theory.generator import (
     LinearMemory,
     RecursiveMemory,
     Scaled,
+    generator_context,
 )
 from arvdm_theory.schedule import Schedule
 from arvdm_theory.testing import covariances
