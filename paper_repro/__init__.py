@@ -1,0 +1,1 @@
+"""Scripts and data that reproduce the tables and figures of the paper."""

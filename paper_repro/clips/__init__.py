@@ -1,0 +1,1 @@
+"""Small recorded video clips and the scripts that record them."""
