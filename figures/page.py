@@ -1,0 +1,565 @@
+"""The report's page: sections, tables and pictures from the studies' tables, as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas
+
+import arvdm_theory
+from analysis import clip_memory
+from analysis.registry import STUDIES
+from analysis.study import file_of, manifest_of, table_of
+from figures import ladder as ladder_figure
+from figures.memory_of_the_shipped_clip import LAWS
+from figures.registry import FIGURES, KINDS
+from paper_repro import published
+
+__all__ = ["CLIP_PAGE", "Picture", "Section", "Table", "render", "sections"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; `study` names the manifest they come from, if a study made them."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    kind: str
+    study: str | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as data URIs, for light and dark pages."""
+
+    name: str
+    light: str
+    dark: str
+    kind: str
+    caption: str
+    studies: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question: what it is about, its pictures, its tables; `links` are (text, file)."""
+
+    anchor: str
+    title: str
+    paragraphs: Sequence[str]
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    links: Sequence[tuple[str, str]] = ()
+
+
+# --- from numbers to text -------------------------------------------------------------------------
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """`digits` significant digits, with a real minus sign; a dash for what does not exist.
+
+    >>> number(0.000012345), number(13.0004), number(float("nan")), number(16)
+    ('1.234e−5', '13.00', '–', '16')
+    """
+    if value is None or value is pandas.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, str):
+        return value
+    if float(value) == int(value) and abs(value) < 1e6:
+        return f"{int(value)}".replace("-", "−")
+    if 1e-3 <= abs(value) < 10.0**digits:
+        return f"{value:#.{digits}g}".rstrip(".").replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")
+
+
+def _bounded(values: pandas.Series, bounds: pandas.Series) -> list[str]:
+    """`number`s, or "< bound" where a value is below the bound on its floating-point error."""
+    pairs = zip(values, bounds, strict=True)
+    return [f"< {number(b, 2)}" if v < b else number(v) for v, b in pairs]
+
+
+def _printed(value: Any) -> str:
+    """As in the paper's tables: two decimals."""
+    return f"{value:.2f}" if isinstance(value, float) and not math.isnan(value) else number(value)
+
+
+def _table(
+    frame: pandas.DataFrame,
+    columns: dict[str, str],
+    caption: str,
+    kind: str,
+    *,
+    study: str | None = None,
+    folded: bool = False,
+    text: Callable[[Any], str] = number,
+) -> Table:
+    """The `columns` (name → heading with unit) of `frame`, each value as `text`."""
+    rows = [
+        [text(value) for value in row]
+        for row in frame[list(columns)].itertuples(index=False, name=None)
+    ]
+    return Table(caption, list(columns.values()), rows, kind, study, folded)
+
+
+def _picture(name: str, out: Path) -> Picture:
+    figure = FIGURES[name]
+    caption = figure.caption
+    for study in figure.studies:
+        caption = caption.format_map(manifest_of(study, out=out)["config"])
+    light, dark = (data_uri(out / "figures" / f"{name}{theme}.png") for theme in ("", "_dark"))
+    return Picture(name, light, dark, figure.kind, caption, figure.studies)
+
+
+def data_uri(path: Path) -> str:
+    """A PNG file as a `data:` URI, so that the page needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+CLIP_PAGE = "clip.html"
+"""Where the page of `arvdm analyze` lies beside the report."""
+SHARES = (0.5, 0.9, 0.99)
+"""Shares of the information in the past whose window length the report states."""
+
+
+# --- the sections ---------------------------------------------------------------------------------
+
+
+def sections(out: Path) -> list[Section]:
+    """Every section that the studies and figures under `out` fill, in reading order."""
+    return [
+        _schedules_section(out),
+        _decomposition_section(out),
+        _ladder_section(out),
+        _memory_section(out),
+        _equal_cost_section(out),
+        _theorem_b_section(out),
+        _published_section(out),
+        _clip_section(out),
+    ]
+
+
+def _schedules_section(out: Path) -> Section:
+    data = pandas.read_csv(out / "figures" / "named_schedules_figure_3.csv")
+    return Section(
+        "schedules",
+        "Named schedules",
+        [
+            f"{data['method'].nunique()} schedules, all checked against the three requirements of "
+            "D1 when they are made: a schedule that violates monotonicity, circularity or the 0–T "
+            "boundary is refused with a message of its own."
+        ],
+        [_picture("named_schedules_figure_3", out)],
+    )
+
+
+def _decomposition_section(out: Path) -> Section:
+    study = "decomposition_along_k"
+    table = table_of(study, out=out)
+    terms = ["nie", "see", "de", "see_plus_de", "mb"]
+    totals = table.groupby("case", sort=False)[terms].sum(min_count=1)
+    last = table.groupby("case", sort=False).last()
+    totals = totals.join(
+        last[["cumulative_chain", "cumulative_output", "chain_error_bound", "step"]]
+    )
+    totals["finished_frames"] = last["finished_frames"]
+    return Section(
+        "decomposition",
+        "The error of each AR step",
+        [
+            "Theorem A: the KL divergence between the chains of real and generated video is the "
+            "sum of a noise-initialisation, a score-estimation and a discretisation error and of "
+            "the memory bottleneck of each AR step; none is negative."
+        ],
+        [_picture("decomposition_per_step", out)],
+        [
+            _table(
+                totals.reset_index(),
+                {
+                    "case": "video, method, generator",
+                    "step": "AR steps K",
+                    "finished_frames": "finished (frames)",
+                    "nie": "NIE (nats)",
+                    "see": "SEE (nats)",
+                    "de": "DE (nats)",
+                    "see_plus_de": "SEE + DE (nats)",
+                    "mb": "MB (nats)",
+                    "cumulative_chain": "chain KL (nats)",
+                    "cumulative_output": "output KL (nats)",
+                    "chain_error_bound": "rounding of chain (nats)",
+                },
+                f"Totals of the roll-outs above, in nats. IE₀ is {number(last['ie'].max())} in "
+                "each: the first window is exact.",
+                "exact",
+                study=study,
+            )
+        ],
+    )
+
+
+def _ladder_section(out: Path) -> Section:
+    study = "ladder"
+    table = table_of(study, out=out)
+    chain_over_output = (table["chain"] / table["output"]).median()
+    bound_over_chain = (table["bound"] / table["chain"]).median()
+    shown = table.loc[ladder_figure.rows_shown(table).index].copy()
+    shown["mb"] = _bounded(shown["mb"], shown["mb_error_bound"])
+    frames = table["frames"].iloc[0]
+    columns = {
+        "method": "method",
+        "window": "w (frames)",
+        "stride": "Δ (frames)",
+        "reference": "r (frames)",
+        "given_frames": "given (frames)",
+        "output": "output KL (nats)",
+        "chain": "chain KL (nats)",
+        "bound": "explicit constants (nats)",
+        "nie": "NIE (nats)",
+        "de": "DE (nats)",
+        "mb": "MB (nats)",
+        "chain_error_bound": "rounding of chain (nats)",
+    }
+    tables = [
+        _table(
+            rows,
+            columns,
+            f"{video} (d = {rows['dim'].iloc[0]}): nats over the first {frames} frames, exact "
+            f"denoiser, M = {ladder_figure.SUBSTEPS} sub-steps an iteration.",
+            "exact",
+            study=study,
+            folded=i > 0,
+        )
+        for i, (video, rows) in enumerate(shown.groupby("video", sort=False))
+    ]
+    return Section(
+        "ladder",
+        "The ladder",
+        [
+            f"Output KL ≤ chain KL ≤ explicit constants, in each of {len(table)} roll-outs. The "
+            f"gaps are real and large: the chain KL is {number(float(chain_over_output))} times "
+            f"the output KL and the constants {number(float(bound_over_chain))} times the chain "
+            "KL (medians), which is why all three are always reported."
+        ],
+        [_picture("ladder", out), _picture("ladder_by_substeps", out)],
+        tables,
+    )
+
+
+def _memory_section(out: Path) -> Section:
+    study = "memory_by_window"
+    table = table_of(study, out=out)
+    step = table["step"].iloc[0]
+    lengths = [r for r in table["reference"].unique() if r in (0, 1, 2, 4, 8, 16, 32, 48, 64)]
+    table["shown"] = _bounded(table["mb_nats"], table["error_bound_nats"])
+    values, lengths_held = [], []
+    for video, points in table.groupby("video", sort=False):
+        name = f"{video} (d = {points['dim'].iloc[0]})"
+        values.append([name, *points[points["reference"].isin(lengths)]["shown"]])
+        held = [points[points["share_kept"] >= share]["reference"] for share in SHARES]
+        total = points["mb_nats"].iloc[0]
+        lengths_held.append(
+            [
+                name,
+                *(number(float(total * scale)) for scale in (1.0, 1.0 / math.log(2.0))),
+                *(number(int(enough.min())) if len(enough) else "–" for enough in held),
+            ]
+        )
+    largest = table["reference"].max()
+    return Section(
+        "memory",
+        "Memory bottleneck against window length",
+        [
+            "How much a generator forgets depends on the video, not on the network: an "
+            "autoregressive video needs its order, long memory needs ever more, and a place that "
+            "returns needs a window that reaches back to it, or a memory of another kind."
+        ],
+        [_picture("memory_bottleneck_by_window", out)],
+        [
+            Table(
+                f"MB of AR step {step} in nats per frame, by reference frames r; “<”: below the "
+                "bound on its floating-point error.",
+                ["video", *(f"r = {r} (nats)" for r in lengths)],
+                values,
+                "exact",
+                study,
+            ),
+            Table(
+                "What the past tells about a frame (MB at r = 0), and the smallest computed r that "
+                f"holds a share of it (dash: none up to r = {largest}).",
+                [
+                    "video",
+                    "past (nats)",
+                    "past (bits)",
+                    *(f"{share:.0%} at r (frames)" for share in SHARES),
+                ],
+                lengths_held,
+                "exact",
+                study,
+            ),
+        ],
+    )
+
+
+def _equal_cost_section(out: Path) -> Section:
+    study = "schedules"
+    table = table_of(study, out=out)
+    cost = manifest_of(study, out=out)["config"]["cost"]
+    shown = table.assign(mb_rate=_bounded(table["mb_rate"], table["mb_rate_error_bound"]))
+    columns = {
+        "method": "method",
+        "reference": "r (frames)",
+        "substeps": "sub-steps M",
+        "calls_per_frame": "calls per frame",
+        "nie_rate": "NIE (nats/frame)",
+        "see_rate": "SEE (nats/frame)",
+        "de_rate": "DE (nats/frame)",
+        "mb_rate": "MB (nats/frame)",
+        "chain_rate": "chain KL (nats/frame)",
+        "loss_rate": "loss (nats/frame)",
+    }
+    tables = [
+        _table(
+            rows,
+            columns,
+            f"{video} (d = {rows['dim'].iloc[0]}), {generator} denoiser: rates at {cost} "
+            "frame-evaluations per output frame.",
+            "exact",
+            study=study,
+            folded=i > 0,
+        )
+        for i, ((video, generator), rows) in enumerate(
+            shown.groupby(["video", "generator"], sort=False)
+        )
+    ]
+    difference = (table["chain_theorem_a"] - table["chain_theorem_c"]).abs().max()
+    winners = "; ".join(
+        _smallest(str(video), rows)
+        for video, rows in table[table["generator"] == "exact"].groupby("video", sort=False)
+    )
+    return Section(
+        "equal-cost",
+        "Schedules at equal cost",
+        [
+            "Theorem C: per finished frame, two schedules differ in chain KL by their γ-weighted "
+            "denoising losses on real video, which any network can be asked for without generating "
+            f"a frame. Smallest chain KL, exact denoiser: {winners}.",
+            f"Theorem A and Theorem C give the chain KL by different code; over all {len(table)} "
+            f"roll-outs they differ by at most {number(float(difference))} nats.",
+        ],
+        [_picture("schedules_at_equal_cost", out)],
+        tables,
+    )
+
+
+def _smallest(video: str, rows: pandas.DataFrame) -> str:
+    """Which methods have the smallest chain KL; some are the same schedule by another name."""
+    least = rows["chain_rate"].min()
+    methods = rows[rows["chain_rate"] <= least * (1.0 + 1e-9)]["method"]
+    return f"{video}: {' and '.join(methods)} ({number(float(least))} nats/frame)"
+
+
+def _theorem_b_section(out: Path) -> Section:
+    study = "theorem_b"
+    last = table_of(study, out=out).groupby("case", sort=False).last().reset_index()
+    return Section(
+        "theorem-b",
+        "Error accumulation",
+        [
+            "Theorem B: the clip finished last pays for the errors of every step before it, but "
+            "not for the memory bottleneck. How much of them it keeps depends on the model."
+        ],
+        [_picture("clip_against_theorem_b", out)],
+        [
+            _table(
+                last,
+                {
+                    "case": "video, method, generator",
+                    "step": "AR steps K",
+                    "clip_frames": "clip (frames)",
+                    "clip": "clip KL (nats)",
+                    "theorem_b": "Theorem B (nats)",
+                    "chain": "chain KL (nats)",
+                    "clip_error_bound": "rounding of clip (nats)",
+                },
+                "The last clip of each roll-out.",
+                "exact",
+                study=study,
+            )
+        ],
+    )
+
+
+def _published_section(out: Path) -> Section:
+    study = "published_pareto"
+    points = table_of(study, out=out)
+    decay = points.drop_duplicates(["world", "memory_budget"]).copy()
+    for column in ("psnr_first_db", "psnr_last_db", "psnr_decay_db"):
+        decay[column] = decay[column].map(_printed)
+    tables = [
+        _table(
+            decay,
+            {
+                "world": "world",
+                "memory_budget": "budget (slots)",
+                "psnr_first_db": "PSNR, frames 0–16 (dB)",
+                "psnr_last_db": "PSNR, frames 48–64 (dB)",
+                "psnr_decay_db": "decay (dB)",
+                "mse_first": "MSE, first span (peak²)",
+                "mse_last": "MSE, last span (peak²)",
+                "mse_increase": "increase (peak²)",
+            },
+            "Derived from Tables 3 and 4: PSNR decay, first minus last span, with its start value "
+            "and the same in mean squared error (of a frame at the mean PSNR).",
+            "published",
+            study=study,
+        )
+    ]
+    for table in published.TABLES.values():
+        values = published.load(table.number)
+        heads = {"memory_length": "memory (frames)", "memory_budget": "budget (slots)"}
+        for span in published.SPANS[table.number]:
+            shown = span.removeprefix("span_").replace("_", "–")
+            heads[span] = f"{shown} frames ({table.unit})"
+        columns = {name: heads.get(name, name) for name in values.columns}
+        tables.append(
+            _table(
+                values,
+                columns,
+                f"Table {table.number} of {published.SOURCE}: {table.quantity}, {table.world} "
+                f"({table.unit}; n not published).",
+                "published",
+                text=_printed,
+            )
+        )
+    return Section(
+        "published",
+        "Published numbers",
+        [
+            "The paper's own measurements, shown by themselves: networks that keep more memory "
+            "retrieve more of what they saw, and lose PSNR faster.",
+            f"Source: {published.SOURCE}, Tables 1–4. The number of videos and of training runs "
+            "behind a value is not published, so none has an interval. “Budget” reads as the "
+            "number of compressed memory slots.",
+        ],
+        [_picture("published_retrieval_against_psnr_decay", out)],
+        tables,
+    )
+
+
+def _clip_section(out: Path) -> Section:
+    study = "clip_memory"
+    path = file_of(study, clip_memory.SUMMARY, out=out)
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    explained = sum(summary["explained_variance"])
+    held = [str(share) for share in SHARES]
+    rows = []
+    for law in summary["memory"]:
+        windows = [_interval(law["window_for"][share]) for share in held]
+        low, high = number(law["lower"][0]), number(law["upper"][0])
+        rows.append(
+            [
+                LAWS.get(law["family"], law["family"]),
+                f"{number(law['total'])} ({low} to {high})",
+                number(law["total"] / math.log(2.0)),
+                *windows,
+            ]
+        )
+    gain = summary["held_out_gain"]
+    best = max(range(len(gain["gain"])), key=lambda i: gain["gain"][i])
+    rows.append(
+        [
+            f"held-out prediction, no law (n = {gain['targets']} frames)",
+            f"{number(gain['gain'][best])} ± {number(gain['standard_error'][best], 2)}",
+            number(gain["gain"][best] / math.log(2.0)),
+            *(number(gain["window_for"][share]) for share in held),
+        ]
+    )
+    losses = pandas.read_csv(file_of(study, clip_memory.SCHEDULES, out=out))
+    law = summary["candidates"][0]["family"]
+    paragraphs = [
+        f"{summary['source']}: {summary['frames']} frames, {summary['distinct_frames']} of them "
+        f"different, {summary['components']} principal components with {explained:.0%} of the "
+        f"variance. The law that predicts held-out frames best: {LAWS.get(law, law)}."
+    ]
+    if summary["hint"]:
+        paragraphs.append(summary["hint"])
+    return Section(
+        "clip",
+        "A recorded clip",
+        paragraphs,
+        [_picture("memory_of_the_shipped_clip", out)],
+        [
+            Table(
+                "What the past tells about a frame, and how many frames hold a share of it; in "
+                "brackets the 5th to 95th percentile of block-bootstrap refits (held-out "
+                "prediction: ± one block standard error). Clean frames.",
+                [
+                    "law",
+                    "past (nats/frame)",
+                    "past (bits/frame)",
+                    *(f"{share:.0%} within r (frames)" for share in SHARES),
+                ],
+                rows,
+                "measured",
+                study,
+            ),
+            _table(
+                losses[losses["law"] == law],
+                {
+                    "schedule": "schedule",
+                    "window": "w (frames)",
+                    "stride": "Δ (frames)",
+                    "reference": "r (frames)",
+                    "substeps": "sub-steps M",
+                    "network_calls_per_frame": "calls per frame",
+                    "nie_nats_per_frame": "NIE (nats/frame)",
+                    "de_nats_per_frame": "DE (nats/frame)",
+                    "mb_nats_per_frame": "MB (nats/frame)",
+                    "chain_nats_per_frame": "chain KL (nats/frame)",
+                    "output_nats_per_frame": "output KL (nats/frame)",
+                },
+                "What named schedules would lose on the law that predicts best, exact denoiser, at "
+                f"{number(losses['frame_evaluations_per_frame'].iloc[0])} frame-evaluations per "
+                "output frame: exact numbers of a fitted, so measured, law.",
+                "measured",
+                study=study,
+            ),
+        ],
+        [("The whole analysis of this clip, on a page of its own", CLIP_PAGE)],
+    )
+
+
+def _interval(values: Sequence[int | None]) -> str:
+    """Smallest window with its bootstrap interval; a dash for longer than was looked at."""
+    value, low, high = (number(v) for v in values)
+    return f"{value} ({low} to {high})"
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def render(parts: Sequence[Section], out: Path, used: Iterable[str] = tuple(STUDIES)) -> str:
+    """The page as one self-contained HTML text; `used`: studies whose manifests it holds."""
+    manifests = {name: manifest_of(name, out=out) for name in used}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        sections=parts,
+        kinds=KINDS,
+        manifests={name: (m, json.dumps(m, indent=1)) for name, m in manifests.items()},
+        version=arvdm_theory.__version__,
+    )

@@ -1,0 +1,71 @@
+"""Every figure, in the order in which the report shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pandas
+from matplotlib.figure import Figure
+
+from figures import (
+    clip_against_theorem_b,
+    decomposition_per_step,
+    ladder,
+    ladder_by_substeps,
+    memory_bottleneck_by_window,
+    memory_of_the_shipped_clip,
+    named_schedules_figure_3,
+    published_retrieval_against_psnr_decay,
+    schedules_at_equal_cost,
+)
+
+__all__ = ["FIGURES", "KINDS", "FigureModule"]
+
+KINDS = {
+    "exact": "closed forms in float64 on Gaussian worlds or schedules; nothing is sampled",
+    "measured": "estimated from recorded footage, with intervals",
+    "published": "quoted from the paper's tables; number of videos not published",
+}
+"""What a caption says about where its numbers come from."""
+
+
+@dataclass(frozen=True)
+class FigureModule:
+    """What every figure module offers; `draw(out)` saves and returns (figure, plotted data)."""
+
+    name: str
+    title: str
+    kind: str
+    caption: str
+    studies: tuple[str, ...]
+    draw: Callable[[Path], tuple[Figure, pandas.DataFrame]]
+
+
+def _described(module: ModuleType) -> FigureModule:
+    assert module.KIND in KINDS
+    return FigureModule(
+        module.NAME, module.TITLE, module.KIND, module.CAPTION, module.STUDIES, module.draw
+    )
+
+
+FIGURES: dict[str, FigureModule] = {
+    figure.name: figure
+    for figure in map(
+        _described,
+        (
+            named_schedules_figure_3,
+            decomposition_per_step,
+            ladder,
+            ladder_by_substeps,
+            memory_bottleneck_by_window,
+            schedules_at_equal_cost,
+            clip_against_theorem_b,
+            published_retrieval_against_psnr_decay,
+            memory_of_the_shipped_clip,
+        ),
+    )
+}
+"""Name → figure."""

@@ -1,0 +1,42 @@
+"""The studies on configurations small enough for the tests, same columns and same checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analysis.registry import STUDIES
+
+
+def _only(mapping: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: mapping[name] for name in names}
+
+
+def _small() -> dict[str, dict[str, Any]]:
+    configs = {name: dict(study.config) for name, study in STUDIES.items()}
+    decomposition = configs["decomposition_along_k"]
+    decomposition["cases"] = {
+        name: {**case, "frames": 8} for name, case in decomposition["cases"].items()
+    }
+    methods = ("FIFO", "chunk", "next frame")
+    configs["ladder"] |= {
+        "videos": _only(configs["ladder"]["videos"], ("AR(2)", "panorama")),
+        "methods": _only(configs["ladder"]["methods"], methods),
+        "swept": {"methods": ["FIFO", "next frame"], "substeps": [4, 16]},
+        "frames": 12,
+    }
+    configs["memory_by_window"] |= {"references": [0, 1, 2, 4, 8], "step": 10}
+    configs["schedules"] |= {
+        "videos": _only(configs["schedules"]["videos"], ("AR(2)", "panorama")),
+        "methods": _only(configs["schedules"]["methods"], (*methods, "staircase")),
+        "cost": 48,
+        "frames": [24, 36],
+    }
+    theorem_b = configs["theorem_b"]
+    theorem_b["cases"] = {name: {**case, "steps": 8} for name, case in theorem_b["cases"].items()}
+    configs["clip_memory"] |= {"options": {"frames": "0:120", "components": 1, "replicates": 2}}
+    return configs
+
+
+SMALL = _small()
+"""Study name → configuration."""
