@@ -13,7 +13,7 @@ square-root Kalman recursion (state-space video, linear in the number of steps).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -23,16 +23,20 @@ from arvdm_theory._gaussian import EPS, cholesky, spectral_norm, symmetrise, tra
 from arvdm_theory._kalman import LinearGaussian, filter_step
 from arvdm_theory.errors import ParameterError
 from arvdm_theory.schedule import Schedule
-from arvdm_theory.video import GaussianVideo
+from arvdm_theory.video import Autoregressive, GaussianVideo, StateSpace
 
 Law = Literal["auto", "dense", "kalman"]
 
+_TINY = float(np.finfo(np.float64).tiny)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Context:
-    """Which finished frames and memory a step sees: the linear map $c = L X^\\delta + $ noise.
+    """What a step sees of the finished frames: c = L X^δ + noise.
 
-    `level` is the OU time at which references are seen (δ if they are clean).
+    `level` is the OU time at which references are seen (δ if they are clean). Beside clean
+    references a memory is carried as what it adds to them (`without_references`): the same
+    knowledge, without the digits that a nearly redundant memory would lose.
     """
 
     reference: int
@@ -40,6 +44,8 @@ class Context:
     lags: np.ndarray | None = None  # (L, b, d): linear memory of the last L frames
     transition: np.ndarray | None = None  # (b, b) and
     input: np.ndarray | None = None  # (b, d): recursive memory
+    delay: int = 0  # recursive memory as it was this many frames ago
+    raw: np.ndarray | None = None  # (R, m) as a map of this context, if it is not the same
 
     @property
     def memory(self) -> int:
@@ -52,10 +58,41 @@ class Context:
         """Number q of context coordinates: reference slots, oldest first, then the memory."""
         return self.reference * dim + self.memory
 
+    def without_references(self, dim: int) -> Context:
+        """The same knowledge with the memory's share of the (clean) references taken out.
+
+        Linear memory: its lags beyond r. Recursive memory with invertible F: as it was before the
+        references, $m_{p-r}$, since $m_p = F^r m_{p-r} + $ a map of R.
+        """
+        r, b = self.reference, self.memory
+        if r == 0 or b == 0:
+            return self
+        raw = np.eye(self.size(dim))
+        share = raw[r * dim :, : r * dim].reshape(b, r, dim)  # slots oldest first
+        if self.lags is not None:
+            seen = min(r, self.lags.shape[0])
+            share[:, r - seen :] = np.flip(self.lags[:seen], axis=0).transpose(1, 0, 2)
+            lags = np.array(self.lags)
+            lags[:seen] = 0.0
+            return replace(self, lags=lags, raw=raw)
+        assert self.transition is not None and self.input is not None
+        if np.linalg.cond(self.transition) > 1e12:
+            return self
+        power = np.eye(b)
+        for lag in range(r):
+            share[:, r - 1 - lag] = power @ self.input
+            power = power @ self.transition
+        raw[r * dim :, r * dim :] = power
+        return replace(self, delay=r, raw=raw)
+
 
 @dataclass(frozen=True, eq=False)
 class WindowLaw:
-    """Arrays over K steps; see the module's formula. `rounding` bounds the error of S_P and D."""
+    """Arrays over K steps; see the module's formula.
+
+    `rounding` bounds the spectral-norm error of S_P, `slip` that of B_perp, to first order in
+    machine precision.
+    """
 
     mean: np.ndarray  # (K, w d)
     context_mean: np.ndarray  # (K, q)
@@ -64,16 +101,20 @@ class WindowLaw:
     context: np.ndarray  # Gamma (K, q, n)
     context_noise: np.ndarray  # n (K, q)
     rounding: np.ndarray  # (K,)
+    slip: np.ndarray  # (K,), of B; of B_perp once the context is projected out
+    raw: np.ndarray | None = None  # what a network sees, (R, m), as a map of the context
     forgotten: np.ndarray = field(init=False)  # B_perp (K, w d, .)
     gain: np.ndarray = field(init=False)  # regression of the window on the context (K, w d, q)
 
     def __post_init__(self) -> None:
-        gain, forgotten = _regress(self.prediction, self.context, self.context_noise)
+        gain, forgotten, weakest = _regress(self.prediction, self.context, self.context_noise)
         object.__setattr__(self, "gain", gain)
         object.__setattr__(self, "forgotten", forgotten)
-        # a relative error eps of the joint law reaches S_R amplified by the regression's norm
-        amplified = self.rounding * (1.0 + spectral_norm(self.gain)) ** 2
-        object.__setattr__(self, "rounding", amplified)
+        # a relative error eps of the context's rows tilts its weakest direction by eps / weakest
+        size = self.context.shape[-1] + self.context.shape[-2]
+        tilt = np.minimum(1.0, 8.0 * EPS * size / weakest) if self.context.shape[-2] else 0.0
+        slip = self.slip + tilt * spectral_norm(self.prediction)
+        object.__setattr__(self, "slip", slip)
 
     @property
     def given_context(self) -> np.ndarray:
@@ -88,32 +129,40 @@ class WindowLaw:
 
 def _regress(
     prediction: np.ndarray, context: np.ndarray, own: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Regression K of Bξ on c = Γξ + n⊙η and a factor $B_\perp$ of its residual covariance.
 
     The context may be rank deficient (slots not yet filled, a memory that repeats a reference):
     directions below rounding carry nothing and are left out. What is kept is projected out twice,
-    which makes the residual orthogonal to rounding, so a small one keeps its digits.
+    which makes the residual orthogonal to rounding, so a small one keeps its digits. Also returned:
+    the smallest kept singular value of the row-scaled context, in units of the largest; where a
+    direction was left out that may be more than rounding, its size instead.
     """
     steps, rows, size = prediction.shape
     slots = context.shape[1]
     if slots == 0:
-        return np.zeros((steps, rows, 0)), prediction
+        return np.zeros((steps, rows, 0)), prediction, np.ones(steps)
     wide, target = context, prediction
     if np.any(own > 0.0):
         wide = np.concatenate([context, own[:, :, None] * np.eye(slots)], axis=2)
         target = np.concatenate([prediction, np.zeros((steps, rows, slots))], axis=2)
-    scale = np.sqrt(np.sum(wide * wide, axis=2, keepdims=True))
-    scale = np.where(scale > 0.0, scale, 1.0)
-    left, values, basis = np.linalg.svd(wide / scale, full_matrices=False)
-    kept = values > 64.0 * EPS * max(slots, size) * values[:, :1]
+    largest = np.abs(wide).max(axis=2, keepdims=True)
+    largest = np.where(largest > 0.0, largest, 1.0)
+    length = np.sqrt(np.sum((wide / largest) ** 2, axis=2, keepdims=True))
+    length = np.where(length > 0.0, length, 1.0)
+    left, values, basis = np.linalg.svd(wide / largest / length, full_matrices=False)
+    top = np.where(values[:, :1] > 0.0, values[:, :1], 1.0)
+    cut = 64.0 * EPS * max(slots, size)
+    kept = values > cut * top
+    doubtful = (values > cut / 16.0 * top) & ~kept
     inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
     basis = basis * kept[:, :, None]
     along = target @ transpose(basis)
-    gain = (along * inverse[:, None, :]) @ transpose(left) / transpose(scale)
+    gain = (along * inverse[:, None, :]) @ transpose(left) / transpose(length) / transpose(largest)
     residual = target - along @ basis
     residual = residual - (residual @ transpose(basis)) @ basis
-    return gain, _compress(residual)
+    weakest = np.where(kept | doubtful, values / top, 1.0).min(axis=1)
+    return gain, _compress(residual), weakest
 
 
 def _compress(factor: np.ndarray) -> np.ndarray:
@@ -139,7 +188,10 @@ def window_law(
     if law == "kalman" and model is None:
         raise ParameterError("law", "dense for a video without a finite state", law)
     size = needed * video.dim
-    if model is not None and (law == "kalman" or model.transition.shape[-1] < size // 4):
+    small = model is not None and model.transition.shape[-1] < size // 4
+    # an unstable chain's joint covariance is useless in double precision, its filter is not
+    growing = isinstance(video, (Autoregressive, StateSpace)) and not video.stationary
+    if model is not None and (law == "kalman" or small or growing):
         return _kalman_law(video, model, schedule, context, steps)
     return _dense_law(video, schedule, context, steps)
 
@@ -159,7 +211,7 @@ def memory_rows(context: Context, dim: int, finished: int) -> np.ndarray:
             rows[:, start : start + dim] = context.lags[lag]
     elif context.input is not None and context.transition is not None:
         block = context.input
-        for i in range(finished - 1, -1, -1):
+        for i in range(finished - context.delay - 1, -1, -1):
             rows[:, i * dim : (i + 1) * dim] = block
             block = context.transition @ block
     return rows
@@ -207,8 +259,9 @@ def _dense_law(video: GaussianVideo, schedule: Schedule, context: Context, steps
     given_past = np.empty((steps, width, width))
     prediction = np.zeros((steps, width, columns))
     seen_rows = np.zeros((steps, slots, columns))
-    norm = np.linalg.norm(clean, 2) if clean.shape[0] <= 400 else np.trace(clean)
-    rounding = np.empty(steps)
+    norm = float(np.linalg.norm(clean, 2) if clean.shape[0] <= 400 else np.trace(clean))
+    rounding, slip = np.empty(steps), np.empty(steps)
+    frames = clean.shape[0] // dim
     for k in range(steps):
         past, end = k * stride * dim, k * stride * dim + width
         loading = factor[past:end, :past] / alpha
@@ -227,11 +280,15 @@ def _dense_law(video: GaussianVideo, schedule: Schedule, context: Context, steps
         prediction[k, :, : both.shape[1]] = both[:width]
         seen_rows[k, :, : both.shape[1]] = both[width:]
         # Schur complement: (1 + |H|)^2 eps |C|, with |H|^2 <= |explained| / smallest noise
-        spread = np.sqrt(max(float(np.trace(explained)), 0.0) / variance) if past else 0.0
-        rounding[k] = EPS * (past + width) * norm * (1.0 + spread) ** 2
+        spread = np.sqrt(float(np.trace(explained)) / variance) if past else 0.0
+        relative = 8.0 * EPS * (past + width) + video.rounding * frames / max(norm, _TINY)
+        rounding[k] = relative * norm * (1.0 + spread) ** 2
+        slip[k] = relative * np.sqrt(norm) * (1.0 + spread) if past else 0.0
     mean, context_mean = _means(video, schedule, context, steps)
     own = _own_noise(schedule, context, dim, steps)
-    return WindowLaw(mean, context_mean, given_past, prediction, seen_rows, own, rounding)
+    return WindowLaw(
+        mean, context_mean, given_past, prediction, seen_rows, own, rounding, slip, context.raw
+    )
 
 
 def _kalman_law(
@@ -253,6 +310,7 @@ def _kalman_law(
     kept = context.reference
     if context.lags is not None:
         kept = max(kept, context.lags.shape[0])
+    delay = context.delay
     recursive = 0 if context.input is None else context.input.shape[0]
     total = states + kept * dim + recursive
     finished = (steps - 1) * stride
@@ -270,7 +328,7 @@ def _kalman_law(
         own = alpha**2 * model.at("noise", i) + variance * np.eye(dim)
         filtered, gain, innovation = filter_step(covariance, emission, own)
         move = model.at("transition", i)
-        root = np.linalg.cholesky(innovation)
+        root = cholesky(innovation, "innovation covariance of the video")
         # frame = emission @ predicted + root @ e;  predicted' = move @ (predicted + gain root e)
         step = np.zeros((total, total + dim))
         step[:states] = np.hstack([move @ factor[:states], move @ gain @ root])
@@ -282,7 +340,12 @@ def _kalman_law(
         if recursive:
             assert context.transition is not None and context.input is not None
             step[-recursive:, :total] = context.transition @ factor[-recursive:]
-            step[-recursive:] += context.input @ frame
+            entering = frame
+            if delay:  # the frame that leaves the references
+                entering = np.zeros_like(frame)
+                leaving = states + (kept - delay) * dim
+                entering[:, :total] = factor[leaving : leaving + dim]
+            step[-recursive:] += context.input @ entering
         factor = _compress(step)
         covariance = symmetrise(move @ filtered @ move.T) + model.at("process", i)
         worst = max(worst, float(np.linalg.norm(covariance, 2)))
@@ -330,7 +393,11 @@ def _kalman_law(
     # the filter contracts rounding errors; what is left is a few roundings of the largest state
     reach = 1.0 + np.linalg.norm(load, 2, axis=(1, 2)) ** 2
     noise_norm = float(np.abs(model.noise).max(initial=0.0))
-    rounding = EPS * (total + width + 16) * 4.0 * (worst * reach + noise_norm)
+    relative = 8.0 * EPS * (total + width + 16) + video.rounding / max(worst, _TINY)
+    rounding = relative * (worst * reach + noise_norm)
+    slip = relative * np.sqrt(worst * reach)
     mean, context_mean = _means(video, schedule, context, steps)
     own = _own_noise(schedule, context, dim, steps)
-    return WindowLaw(mean, context_mean, given_past, prediction, rows, own, rounding)
+    return WindowLaw(
+        mean, context_mean, given_past, prediction, rows, own, rounding, slip, context.raw
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         self.exit(2, f"arvdm: {message} (see {self.prog} --help)\n")
+
+
+def _every(text: str) -> int | str:
+    return text if text == "distinct" else int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--out", default="out/analyze", help="folder for the page and the table")
     analyze.add_argument("--crop", help="pixels x0:x1,y0:y1, or left, or right")
     analyze.add_argument("--frames", help="a:b, the frames to use")
-    analyze.add_argument("--every", type=int, default=1, metavar="k", help="use every k-th frame")
+    analyze.add_argument(
+        "--every",
+        type=_every,
+        default=1,
+        metavar="k",
+        help="use every k-th frame, or `distinct`: leave out repeats of the frame before",
+    )
     analyze.add_argument("--components", type=int, help="principal components to keep")
     analyze.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -66,7 +77,7 @@ def _decompose(arguments: argparse.Namespace) -> str:
     from arvdm_theory.decomposition import decompose
 
     if arguments.spec == "-":
-        spec = specification.read(sys.stdin.read())
+        spec = specification.read_bytes(sys.stdin.buffer.read())
     else:
         spec = specification.read_file(arguments.spec)
     result = decompose(
@@ -83,10 +94,9 @@ def _table(result: Any, unit: str) -> str:
     columns = [
         name
         for name in ("nie", "see", "de", "see_plus_de", "mb", "output", "clip")
-        if data[f"{name}_per_step"] is not None and not (name == "see_plus_de" and data["see"])
+        if data[f"{name}_per_step"] is not None
+        and not (name == "see_plus_de" and data["see"] is not None)
     ]
-    if data["see"] is not None and "see_plus_de" in columns:
-        columns.remove("see_plus_de")
     head = f"{result.schedule!r}\n{result.generator!r}\n{result.video!r}\n"
     head += f"{data['steps']} AR steps, {data['frames']} frames"
     if data["surplus_frames"]:
@@ -101,7 +111,9 @@ def _table(result: Any, unit: str) -> str:
         row = " ".join(f"{data[f'{name}_per_step'][k]:12.6g}" for name in columns)
         lines.append(f"{k + 1:4d} " + row)
     lines += ["", f"{'total':24} {'value':>14} {'error bound':>12}"]
-    for name in ("ie", *columns[:-2], "chain", "path", "output", "clip", "theorem_b", "bound"):
+    for name in _TITLES:
+        if name == "see_plus_de" and data["see"] is not None:
+            continue
         value = data[name]
         if value is None:
             continue
@@ -116,6 +128,8 @@ def _table(result: Any, unit: str) -> str:
             f"expected see             {see['mean']:14.8g} ± {see['standard_error']:.2g} "
             f"(standard error over {see['trials']} training sets)"
         )
+    if data["unreliable"]:
+        lines.append(f"error bounds above 1 % of the number: {', '.join(data['unreliable'])}")
     reasons: dict[str, list[str]] = {}
     for name, reason in data["refused"].items():
         reasons.setdefault(reason, []).append(name)
@@ -168,11 +182,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArvdmError as error:
         print(f"arvdm: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except MemoryError:
-        wanted = ParameterError("steps", "small enough for this machine's memory", "too large")
-        print(f"arvdm: {wanted}", file=sys.stderr)
+    except (MemoryError, OverflowError, ValueError) as error:
+        # NumPy's ways of saying that an array cannot be made: MemoryError, "Maximum allowed ..."
+        reason = " ".join(str(error).split()) or type(error).__name__
+        too_large = ParameterError("specification", "of a size that fits in memory", reason)
+        print(f"arvdm: {too_large}", file=sys.stderr)
         return 2
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

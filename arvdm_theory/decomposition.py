@@ -13,10 +13,12 @@ generic in the array namespace.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.integrate
 import scipy.linalg
 from array_api_compat import array_namespace
 
@@ -67,6 +69,7 @@ Array = Any
 
 _TERMS = ("ie", "nie", "see", "de", "see_plus_de", "mb")
 _TOTALS = (*_TERMS, "chain", "path", "output", "clip", "theorem_b", "bound")
+_TINY = float(np.finfo(np.float64).tiny)
 _UNITS = {"nats": 1.0, "bits": 1.0 / np.log(2.0)}
 
 
@@ -177,7 +180,8 @@ class Decomposition:
 
     Arrays have one entry per AR step. A number that does not exist for the sampler or memory is
     `None`, and `refused` says why under its name. `error_bound` bounds each number's floating-point
-    error to first order, from the conditioning of the covariances it was computed from.
+    error to first order, from the conditioning of the covariances it was computed from (a total's
+    bound holds for each of its steps too); `unreliable` names the numbers that it may swamp.
     """
 
     video: GaussianVideo
@@ -192,15 +196,12 @@ class Decomposition:
     mb_per_step: np.ndarray
     renoising_per_step: np.ndarray | None
     path_per_step: np.ndarray | None
-    output_per_step: np.ndarray
-    clip_per_step: np.ndarray
+    output_per_step: np.ndarray | None
+    clip_per_step: np.ndarray | None
     constants_per_step: np.ndarray | None
     expected_see: tuple[float, float, int] | None
     refused: dict[str, str]
     error_bound: dict[str, float]
-
-    theorems = ("A", "B", "Corollary A")
-    """Labels of the results used."""
 
     @property
     def nie(self) -> float:
@@ -242,14 +243,29 @@ class Decomposition:
         return self.ie + self.nie + float(self.path_per_step.sum()) + self.mb
 
     @property
-    def output(self) -> float:
+    def output(self) -> float | None:
         """Output KL: frames 1..`roll_out.frames` at level δ."""
-        return float(self.output_per_step.sum())
+        return None if self.output_per_step is None else float(self.output_per_step.sum())
 
     @property
-    def clip(self) -> float:
+    def clip(self) -> float | None:
         """Clip KL: the Δ frames finished last, at level δ."""
-        return float(self.clip_per_step[-1])
+        return None if self.clip_per_step is None else float(self.clip_per_step[-1])
+
+    @property
+    def theorems(self) -> tuple[str, ...]:
+        """Labels of the results used."""
+        return ("A", "Corollary A") if "theorem_b" in self.refused else ("A", "B", "Corollary A")
+
+    @property
+    def unreliable(self) -> tuple[str, ...]:
+        """Names of the numbers whose error bound exceeds 1 % of them (and 1e-9 nats)."""
+        values = {name: getattr(self, name) for name in self.error_bound}
+        return tuple(
+            name
+            for name, bound in self.error_bound.items()
+            if values[name] is not None and bound > max(1e-9, 0.01 * abs(values[name]))
+        )
 
     @property
     def theorem_b_per_step(self) -> np.ndarray | None:
@@ -303,6 +319,7 @@ class Decomposition:
         return out | {
             "refused": self.refused,
             "error_bound": {key: value * scale for key, value in self.error_bound.items()},
+            "unreliable": list(self.unreliable),
             "unit": unit,
             "steps": plan.steps,
             "frames": plan.frames,
@@ -366,10 +383,14 @@ _NO_CHAIN = (
 _CROSS_TERM = (
     "with a frozen score SEE and DE have a cross term, so only their sum see_plus_de exists (2.2)"
 )
+_TOO_ILL_CONDITIONED = (
+    "the joint law of all finished frames is too ill-conditioned for double precision (an unstable "
+    "chain or an exploding sampler over many steps): fewer steps or more sub-steps"
+)
 _ANCESTRAL_ONLY = "the explicit constants of 2.1 are proved for the ancestral sampler only"
 _FIXED_MAP = (
-    "Theorem B needs Input_{k+1} to be a function of (Input_k, Output_k); a fixed linear map of "
-    "the past is not, use a recursive memory or references"
+    "Theorem B needs Input_{k+1} to be a function of (Input_k, Output_k); this linear memory "
+    "reaches farther back than that: use a recursive memory or more references"
 )
 
 
@@ -408,6 +429,29 @@ def decompose(
     """
     generator = Generator() if generator is None else generator
     plan = schedule.roll_out(steps=steps, frames=frames)
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            result = _decompose(video, schedule, generator, plan, law)
+    except (FloatingPointError, OverflowError, np.linalg.LinAlgError) as error:
+        raise ParameterError(
+            "video, schedule and generator",
+            "within the range of double precision",
+            f"values that are not ({error})",
+        ) from None
+    for name in _TOTALS:
+        value = getattr(result, name)
+        if value is not None and not np.isfinite(value):
+            raise ParameterError(
+                "video, schedule and generator",
+                "within the range of double precision",
+                f"{name} {value}",
+            )
+    return result
+
+
+def _decompose(
+    video: GaussianVideo, schedule: Schedule, generator: Generator, plan: RollOut, law: Law
+) -> Decomposition:
     world = resolve(video, schedule, generator, plan.steps, law)
     truth = world.truth
     gammas = np.repeat(schedule.gammas, video.dim, axis=1)
@@ -428,48 +472,90 @@ def decompose(
         refused |= {"see": reason, "de": reason}
     if terms.both is None:
         refused |= {"see_plus_de": _NO_CHAIN, "chain": _NO_CHAIN, "theorem_b": _NO_CHAIN}
-    if isinstance(generator.memory, LinearMemory):
+    elif not _input_closes(world):
         refused["theorem_b"] = _FIXED_MAP
     if generator.sampler != "ancestral":
         refused["bound"] = _ANCESTRAL_ONLY
+    expected_see = _expected_see(world)
+    wants_see = isinstance(generator.denoiser, Estimated) and generator.denoiser.trials >= 2
+    if wants_see and expected_see is None:
+        refused["expected_see"] = refused["see"]
 
-    output, clip, output_error = _output_kl(world, plan, terms)
-    mb_error = _memory_error(truth, gammas, mb)
-    errors = {
-        "ie": _initial_error(world),
-        "nie": _noise_error(truth, schedule, gammas, nie),
-        "mb": mb_error,
-    }
+    output, clip, errors = _output_kl(world, plan, terms)
+    if output is None:
+        refused |= {"output": _TOO_ILL_CONDITIONED, "clip": _TOO_ILL_CONDITIONED}
+    ie, errors["ie"] = _initial_error(world, terms)
+    errors["nie"] = _noise_error(truth, schedule, nie)
+    errors["mb"] = _memory_error(truth, gammas, mb)
+    constants = path = None
     if terms.both is not None:
         errors["see_plus_de"] = terms.see_error + terms.de_error
-        errors["chain"] = sum(errors.values())
+        errors["theorem_b"] = errors["ie"] + errors["nie"] + errors["see_plus_de"]
+        errors["chain"] = errors["theorem_b"] + errors["mb"]
     if terms.see is not None:
         errors |= {"see": terms.see_error, "de": terms.de_error}
-    constants = _explicit_constants(world) if generator.sampler == "ancestral" else None
-    if constants is not None:
+    if generator.sampler == "ancestral":
+        constants = _explicit_constants(world)
         # every factor of the constants is a level's, good to a few roundings
         rest = errors["ie"] + errors["see"] + errors["mb"]
-        errors["bound"] = rest + 256.0 * EPS * float(constants.sum())
+        power = 0.5 * np.exp(-2.0 * schedule.t_max) * video.dim * video.rounding
+        power *= plan.steps * schedule.stride
+        errors["bound"] = rest + float(power) + 256.0 * EPS * float(constants.sum())
+    elif generator.sampler in ("exponential_integrator", "euler_maruyama"):
+        path, path_error = _path_terms(world)
+        errors["path"] = errors["chain"] + path_error
+    renoising = _renoising(world, gammas, np.asarray(mb), law)
+    if renoising is not None and "theorem_b" in errors:
+        errors["theorem_b"] += 2.0 * errors["mb"]
     return Decomposition(
         video=video,
         schedule=schedule,
         generator=generator,
         roll_out=plan,
-        ie=_initial_error_kl(world),
+        ie=ie,
         nie_per_step=np.asarray(nie),
         see_per_step=terms.see,
         de_per_step=terms.de,
         see_plus_de_per_step=terms.both,
         mb_per_step=np.asarray(mb),
-        renoising_per_step=_renoising(world, gammas, np.asarray(mb), law),
-        path_per_step=_path_terms(world) if "bound" in refused and terms.see is None else None,
+        renoising_per_step=renoising,
+        path_per_step=path,
         output_per_step=output,
         clip_per_step=clip,
         constants_per_step=constants,
-        expected_see=_expected_see(world),
+        expected_see=expected_see,
         refused=refused,
-        error_bound=errors | output_error,
+        error_bound=errors,
     )
+
+
+def _input_closes(world: Resolved) -> bool:
+    """Theorem B's condition: is Input_{k+1} a function of (Input_k, Output_k) and fresh noise?
+
+    A linear memory is one only while its lags reach no farther than the frames that step k
+    finished or that the state holds clean.
+    """
+    memory, schedule = world.generator.memory, world.schedule
+    if not isinstance(memory, LinearMemory):
+        return True
+    reference, stride = world.generator.reference, schedule.stride
+    if schedule.context_noise == "noise" and reference <= stride:
+        reference = 0
+    lags = memory.weights.shape[0]
+    return all(
+        min(lags, k * stride) <= stride + min(reference, (k - 1) * stride)
+        for k in range(1, world.steps)
+    )
+
+
+# --- SEE and DE -----------------------------------------------------------------------------------
+#
+# Error bounds, here and below, are first order in machine precision. The window law is known up to
+# η = rounding in S_P and s = slip in B_perp, so S_R = S_P + B_perp B_perp' up to
+# η_R = η + 2 ‖B_perp‖ s + s². With T = (I + S G)^{-1} and W = (G^{-1} + S)^{-1}:
+#   DE   changes by at most ½ η_R [ Σ_n tr(ΔG_n T_n T_n') + tr W(G^O) ];
+#   SEE  by 2 √(SEE·S) + S, S = ½ Σ_n tr(ΔG_n T_n T_n') (η_R² ‖W_n‖ + s²), the SEE of the change;
+#   MB   by tr W(S_P, G^O) (‖B_perp‖ s + s²) + 2 MB γ^O η;   NIE by e^{-2T} Δ d η.
 
 
 @dataclass(frozen=True)
@@ -495,9 +581,11 @@ def _sampling_terms(world: Resolved) -> _SamplingTerms:
     see, de = np.zeros(world.steps), np.zeros(world.steps)
     slack = np.zeros(world.steps)  # SEE that rounding of the window laws could cause
     de_slack = np.zeros(world.steps)
+    slip = truth.slip + world.belief.slip
     eta = truth.rounding + world.belief.rounding
+    for law in (truth, world.belief):
+        eta = eta + 2.0 * np.linalg.norm(law.forgotten, 2, axis=(-2, -1)) * law.slip + law.slip**2
     exact = isinstance(world.generator.denoiser, Exact) and world.belief is truth
-    loss = float(noise.sigma(schedule.t_min))
     growth = 1.0
     for n in range(int(schedule.substeps or 0)):
         start, end = schedule.grid[n], schedule.grid[n + 1]
@@ -510,9 +598,7 @@ def _sampling_terms(world: Resolved) -> _SamplingTerms:
         keep = np.eye(gap.size) - best.window * np.repeat(noise.alpha(start), world.video.dim)
         weight = _weight(truth.given_context, np.repeat(noise.gamma(start), world.video.dim))
         reach = np.sum(gap[:, None] * keep**2, axis=(-2, -1))
-        slack += (
-            0.5 * reach * (eta**2 * np.linalg.norm(weight, 2, axis=(-2, -1)) + (eta / loss) ** 2)
-        )
+        slack += 0.5 * reach * (eta**2 * np.linalg.norm(weight, 2, axis=(-2, -1)) + slip**2)
         de_slack += 0.5 * eta * reach
         kernel = world.kernel_at(n, model)
         growth = max(growth, float(np.sum(kernel.window**2, axis=(-2, -1)).max()))
@@ -567,7 +653,7 @@ def _add_general_kernel(
         kernel.context - exact_kernel.context,
         kernel.offset - exact_kernel.offset,
     ).rows(moving)
-    factor = np.linalg.cholesky(model_block)
+    factor = cholesky(model_block, "covariance of the sampler's kernel")
     mean_part = 0.5 * difference.whitened(factor).second_moment(world.truth, start)
     if sampler == "optimal_variance_diagonal":
         scale = 1.0 / np.sqrt(np.linalg.diagonal(truth_block))
@@ -583,7 +669,7 @@ def _add_general_kernel(
     gap = b[moving][:, None] * (best.posterior - model.posterior)[block] * b[moving]
     if sampler != "optimal_variance":
         gap = truth_block - model_block
-    de_or_see = np.asarray(gaussian_kl(model_block, symmetrise(gap), zero))
+    de_or_see = np.asarray(gaussian_kl(truth_block, model_block, symmetrise(gap), zero))
     if sampler == "optimal_variance":
         see += de_or_see
     else:
@@ -651,76 +737,77 @@ class _Error:
         )
 
 
-def _path_terms(world: Resolved) -> np.ndarray | None:
-    r"""Girsanov: $\tfrac14 E\int \|f_P - f_Q\|^2 d\tau$ of each AR step (2.2).
+def _path_terms(world: Resolved) -> tuple[np.ndarray, float]:
+    r"""Girsanov: $\tfrac14 E\int \|f_P - f_Q\|^2 d\tau$ of each AR step (2.2), and its error.
 
-    Within a sub-step levels move linearly in OU time. The integrand is a smooth function, so a
-    fixed 12-point Gauss–Legendre rule per sub-step is used.
+    Within a sub-step, as between them, levels move linearly in log-SNR. The integral over each
+    sub-step is adaptive (Gauss–Kronrod, relative tolerance 1e-10).
     """
-    if world.generator.sampler not in ("exponential_integrator", "euler_maruyama"):
-        return None
+    total, error = np.zeros(world.steps), 0.0
+    for n in range(int(world.schedule.substeps or 0)):
+        value, missed = scipy.integrate.quad_vec(
+            _path_integrand(world, n), 0.0, 1.0, epsrel=1e-10, epsabs=1e-13, norm="max"
+        )
+        total += value
+        error += float(missed) * world.steps
+    return total, error
+
+
+def _path_integrand(world: Resolved, n: int) -> Callable[[float], np.ndarray]:
+    """¼ E‖f_P − f_Q‖² dτ/du of sub-step n at the fraction u of the way in log-SNR, per AR step."""
     schedule, truth, dim = world.schedule, world.truth, world.video.dim
     drift = 1.0 if world.generator.sampler == "euler_maruyama" else 0.0
-    nodes, weights = np.polynomial.legendre.leggauss(12)
-    total = np.zeros(world.steps)
-    for n in range(int(schedule.substeps or 0)):
-        start, end = schedule.grid[n], schedule.grid[n + 1]
-        step = np.repeat(start - end, dim)
-        model = world.denoiser_at(n)
-        t_from = np.repeat(start, dim)
-        var_from, alpha_from = noise.sigma(t_from) ** 2, noise.alpha(t_from)
-        # frozen drift x_n * drift + 2 (alpha x̂ - x_n) / var, as a map of x_n and c
-        frozen = np.diag(drift - 2.0 / var_from) + (2.0 * alpha_from / var_from)[:, None] * (
-            model.window
+    start, end = noise.log_snr(schedule.grid[n]), noise.log_snr(schedule.grid[n + 1])
+    model = world.denoiser_at(n)
+    t_from = np.repeat(schedule.grid[n], dim)
+    var_from, alpha_from = noise.sigma(t_from) ** 2, noise.alpha(t_from)
+    # the frozen drift x_n drift + 2 (alpha x̂ − x_n) / var, as a map of x_n and c
+    scale = 2.0 * alpha_from / var_from
+    frozen = np.diag(drift - 2.0 / var_from) + scale[:, None] * model.window
+    frozen_context = scale[:, None] * model.context
+    frozen_offset = scale * model.offset + drift * alpha_from * truth.mean
+
+    def integrand(u: float) -> np.ndarray:
+        log_snr = (1.0 - u) * start + u * end
+        levels = np.where(start == end, schedule.grid[n], noise.time_from_log_snr(log_snr))
+        best = affine_denoiser(Exact(), truth, truth, levels, n)
+        t = np.repeat(levels, dim)
+        alpha, variance = noise.alpha(t), noise.sigma(t) ** 2
+        passed = np.maximum(t_from - t, 0.0)  # x_n = e^{-passed} x_u + noise; rounding only
+        signal = 2.0 * alpha / variance
+        error = _Error(
+            np.diag(drift - 2.0 / variance)
+            + signal[:, None] * best.window
+            - frozen * np.exp(-passed),
+            signal[:, None] * best.context - frozen_context,
+            drift * alpha * truth.mean - frozen_offset,
         )
-        frozen_context = (2.0 * alpha_from / var_from)[:, None] * model.context
-        frozen_offset = (2.0 * alpha_from / var_from) * model.offset
-        frozen_mean = drift * alpha_from + 2.0 * alpha_from / var_from - 2.0 * alpha_from / var_from
-        frozen_offset = frozen_offset + frozen_mean * truth.mean
-        for node, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
-            levels = start - node * (start - end)
-            best = affine_denoiser(Exact(), truth, truth, levels, n)
-            t = np.repeat(levels, dim)
-            alpha, variance = noise.alpha(t), noise.sigma(t) ** 2
-            back = np.exp(-node * step)  # x_n = back * x_u + noise
-            true_window = np.diag(drift - 2.0 / variance) + (2.0 * alpha / variance)[:, None] * (
-                best.window
-            )
-            true_context = (2.0 * alpha / variance)[:, None] * best.context
-            error = _Error(
-                true_window - frozen * back,
-                true_context - frozen_context,
-                drift * alpha * truth.mean - frozen_offset,
-            )
-            root = np.sqrt(0.25 * step)
-            value = error.scaled(root).second_moment(truth, levels)
-            fresh = root[:, None] * frozen * np.sqrt(-np.expm1(-2.0 * node * step))
-            total += weight * (value + np.sum(fresh**2, axis=(-2, -1)))
-    return total
+        speed = 0.5 * variance * np.repeat(end - start, dim)  # dτ/du, since dt = −½ σ² dλ
+        root = np.sqrt(0.25 * speed)
+        fresh = root[:, None] * frozen * np.sqrt(-np.expm1(-2.0 * passed))
+        return error.scaled(root).second_moment(truth, levels) + np.sum(fresh**2, axis=(-2, -1))
+
+    return integrand
 
 
-def _initial_error_kl(world: Resolved) -> float:
-    """IE_0 = KL of the re-noised initial window; zero if it is exact."""
+def _initial_error(world: Resolved, terms: _SamplingTerms) -> tuple[float, float]:
+    """IE_0 = KL of the re-noised initial window, zero if it is exact; and its error bound."""
     if world.initial is None:
-        return 0.0
+        return 0.0, 0.0
     exact_mean, exact = replace(world, initial=None).initial_law()
     mean, covariance = world.initial_law()
-    return float(gaussian_kl(covariance, exact - covariance, exact_mean - mean))
+    shift = exact_mean - mean
+    value = float(gaussian_kl(exact, covariance, exact - covariance, shift))
+    factor = np.linalg.cholesky(covariance)
+    ratio = np.linalg.solve(factor, np.linalg.solve(factor, exact - covariance).T)
+    rounding = max(float(law.rounding.max()) for law in world.initial)
+    strongest = float(noise.gamma(world.schedule.t_min))
+    changed = terms.rounding + (rounding * strongest) ** 2 * covariance.shape[0]
+    kernels = world.generator.initialisation or 1
+    return value, _kl_rounding(value, exact, covariance, ratio, changed, kernels, terms.growth)
 
 
-def _initial_error(world: Resolved) -> float:
-    if world.initial is None:
-        return 0.0
-    _, covariance = world.initial_law()
-    value = _initial_error_kl(world)
-    condition = float(np.linalg.cond(covariance))
-    slack = EPS * 16.0 * covariance.shape[0] * condition
-    return 2.0 * float(np.sqrt(value * covariance.shape[0])) * slack + slack**2
-
-
-def _noise_error(
-    truth: WindowLaw, schedule: Schedule, gammas: np.ndarray, nie: np.ndarray
-) -> float:
+def _noise_error(truth: WindowLaw, schedule: Schedule, nie: np.ndarray) -> float:
     decay = float(np.exp(-2.0 * schedule.t_max))
     fresh = truth.mean.shape[1] * schedule.stride / schedule.window
     return float(np.sum(decay * fresh * truth.rounding + 64.0 * EPS * nie))
@@ -730,10 +817,9 @@ def _memory_error(truth: WindowLaw, gammas: np.ndarray, mb: np.ndarray) -> float
     gained = trace(_weight(truth.given_past, gammas[-1]))
     strongest = float(gammas[-1].max())
     loading = np.linalg.norm(truth.forgotten, 2, axis=(-2, -1))
-    slip = np.sqrt(EPS) * np.sqrt(truth.rounding)  # error of B_perp: eps times a root of the norm
-    slip = np.maximum(slip, truth.rounding)
-    bound = gained * (loading * slip + slip**2) + 2.0 * mb * strongest * truth.rounding
-    return float(np.sum(bound + 64.0 * EPS * mb))
+    bound = gained * (loading * truth.slip + truth.slip**2)
+    bound = bound + (2.0 * strongest * truth.rounding + 64.0 * EPS) * mb
+    return float(np.sum(bound))
 
 
 def _renoising(world: Resolved, gammas: np.ndarray, mb: np.ndarray, law: Law) -> np.ndarray | None:
@@ -744,7 +830,8 @@ def _renoising(world: Resolved, gammas: np.ndarray, mb: np.ndarray, law: Law) ->
     schedule, generator = world.schedule, world.generator
     if schedule.context_noise != "noise" or generator.reference <= schedule.stride:
         return None
-    clean = replace(generator_context(schedule, generator), level=schedule.t_min)
+    seen = generator_context(schedule, generator, world.video.dim)
+    clean = replace(seen, level=schedule.t_min).without_references(world.video.dim)
     kept = window_law(world.video, schedule, clean, world.steps, law)
     return np.asarray(
         mb - memory_bottleneck(kept.given_past, kept.forgotten, gammas[0], gammas[-1])
@@ -786,59 +873,96 @@ def _expected_see(world: Resolved) -> tuple[float, float, int] | None:
 
 def _output_kl(
     world: Resolved, plan: RollOut, terms: _SamplingTerms
-) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, float]]:
     r"""Output KL as the exact sum E1 over AR steps, and the clip KL of every step's block.
 
     With Q = LL' and D = L^{-1}(P − Q)L^{-T}, R the Cholesky factor of I + D: block k adds
     ½(tr − log det) of its conditional covariance ratio, ½‖R_{k,<k}‖² and ½ of the squared whitened
-    mean; every part is non-negative.
+    mean; every part is non-negative. Where P is far narrower than Q in some direction, R is taken
+    as L^{-1} times the Cholesky factor of P. `None` if a law is not positive definite to rounding.
     """
-    mean, covariance = generated_law(world)
     dim, delta = world.video.dim, world.schedule.t_min
     alpha, variance = float(noise.alpha(delta)), float(noise.sigma(delta)) ** 2
-    size = plan.generated * dim
-    truth = alpha**2 * world.video.covariance(plan.generated) + variance * np.eye(size)
+    size, kept = plan.generated * dim, plan.frames * dim
+    try:
+        mean, covariance = generated_law(world)
+        truth = alpha**2 * world.video.covariance(plan.generated) + variance * np.eye(size)
+        if not (np.all(np.isfinite(covariance)) and np.all(np.isfinite(truth))):
+            return None, None, {}
+        factor = cholesky(covariance[:kept, :kept], "output covariance of Q")
+        own = cholesky(truth[:kept, :kept], "output covariance of P")
+    except (NotPositiveDefiniteError, FloatingPointError):
+        return None, None, {}
     difference = truth - covariance
-    kept = plan.frames * dim
-    factor = np.linalg.cholesky(covariance[:kept, :kept])
     half = scipy.linalg.solve_triangular(factor, difference[:kept, :kept], lower=True)
     ratio = symmetrise(scipy.linalg.solve_triangular(factor, half.T, lower=True))
     shift = scipy.linalg.solve_triangular(factor, -mean[:kept], lower=True)
-    try:
-        inner = cholesky(np.eye(kept) + ratio, "ratio")
-    except NotPositiveDefiniteError:
-        spread = float(np.max(np.diag(covariance[:kept, :kept]) / np.diag(truth[:kept, :kept])))
-        raise ParameterError(
-            "substeps",
-            "larger: the truth's output law is below rounding beside the sampler's",
-            f"{world.schedule.substeps}, which makes a variance {spread:.3g} times too large",
-        ) from None
+    across = scipy.linalg.solve_triangular(factor, own, lower=True)
+    narrow = bool(np.min(np.diag(across)) ** 2 < 0.1)
+    inner = across if narrow else cholesky(np.eye(kept) + ratio, "ratio of output covariances")
     block = world.schedule.stride * dim
     output = np.empty(plan.steps)
     for k in range(plan.steps):
         rows = slice(k * block, min((k + 1) * block, kept))
-        before = inner[rows, : k * block]
-        conditional = ratio[rows, rows] - before @ before.T
-        eigenvalues = np.linalg.eigvalsh(symmetrise(conditional))
-        output[k] = np.sum(half_excess(eigenvalues))
-        output[k] += 0.5 * (np.sum(before**2) + np.sum(shift[rows] ** 2))
+        before, here = inner[rows, : k * block], inner[rows, rows]
+        if narrow:
+            excess = 0.5 * float(np.sum(here**2)) - 0.5 * here.shape[0]
+            excess -= float(np.sum(np.log(np.diag(here))))
+        else:
+            conditional = ratio[rows, rows] - before @ before.T
+            excess = float(np.sum(half_excess(np.linalg.eigvalsh(symmetrise(conditional)))))
+        output[k] = excess + 0.5 * (np.sum(before**2) + np.sum(shift[rows] ** 2))
     blocks = np.arange(plan.steps)[:, None] * block + np.arange(block)
     index = (blocks[:, :, None], blocks[:, None, :])
-    clip = np.asarray(gaussian_kl(covariance[index], difference[index], -mean[blocks]))
+    clip = gaussian_kl(truth[index], covariance[index], difference[index], -mean[blocks])
 
-    own_norm = float(np.linalg.norm(covariance[:kept, :kept], 1))
-    reciprocal_condition, _ = scipy.linalg.lapack.dpocon(factor.T, own_norm)
-    inverse_norm = 1.0 / (reciprocal_condition * own_norm)
-    norm = float(np.linalg.norm(truth, 1))
     kernels = plan.steps * int(world.schedule.substeps or 1)
-    slack = EPS * (kept + kernels) * norm * inverse_norm * terms.growth
-    amplified = 1.0 + float(np.abs(ratio).sum(axis=1).max())
-    bounds = {}
-    for name, value in (("output", float(output.sum())), ("clip", float(clip[-1]))):
-        drift = float(slack**2 * kept + terms.rounding)
-        first_order = 2.0 * float(np.sqrt(value * drift))
-        bounds[name] = 4.0 * amplified * (first_order + drift) + 64.0 * EPS * value
-    return output, clip, bounds
+    laws = (truth[:kept, :kept], covariance[:kept, :kept], ratio, terms.rounding)
+    bounds = {
+        name: _kl_rounding(value, *laws, kernels, terms.growth)
+        + world.video.rounding * _condition(laws[0])[1] * kept
+        for name, value in (("output", float(output.sum())), ("clip", float(clip[-1])))
+    }
+    return output, np.asarray(clip), bounds
+
+
+def _condition(covariance: np.ndarray) -> tuple[float, float]:
+    """Norm of a covariance and (an estimate of the) norm of its inverse, 1-norms."""
+    norm = float(np.linalg.norm(covariance, 1))
+    factor = np.linalg.cholesky(covariance)
+    reciprocal, _ = scipy.linalg.lapack.dpocon(factor.T, norm)
+    return norm, 1.0 / max(reciprocal * norm, _TINY)
+
+
+def _kl_rounding(
+    value: float,
+    truth: np.ndarray,
+    model: np.ndarray,
+    ratio: np.ndarray,
+    changed: float,
+    kernels: int,
+    growth: float,
+) -> float:
+    """First-order bound on the error of a KL of two Gaussian laws.
+
+    Covariances are known up to a few roundings of their norm per row and per kernel, the model's
+    magnified by `growth`; `changed` is the KL that rounding of its denoiser may add. In coordinates
+    in which Q is the identity, dKL = ½ tr[μ δQ − μ/(1+μ) δP].
+    """
+    size = truth.shape[0]
+    (norm_p, inverse_p), (norm_q, inverse_q) = _condition(truth), _condition(model)
+    slack_q = 4.0 * EPS * (size + kernels) * norm_q * inverse_q * growth
+    slack_p = 4.0 * EPS * size * norm_p
+    spread = float(np.linalg.norm(ratio))  # Frobenius
+    first = 0.5 * np.sqrt(size) * spread * (slack_q + slack_p * max(inverse_p, inverse_q))
+    second = size * (slack_q + slack_p * inverse_q) ** 2
+    amplified = 1.0 + spread + min(norm_q * inverse_p, 1.0 / EPS)
+    drift = second + changed
+    mean_part = 2.0 * value * slack_q
+    return (
+        float(first + 4.0 * amplified * (2.0 * np.sqrt(value * drift) + drift) + mean_part)
+        + 64.0 * EPS * value
+    )
 
 
 # --- Theorem C ------------------------------------------------------------------------------------
@@ -913,7 +1037,7 @@ def compare_schedules(
             ScheduleComparison(
                 schedule,
                 plan.generated,
-                _initial_error_kl(world),
+                _initial_error(world, _sampling_terms(world))[0],
                 _fresh_noise(world, plan),
                 _denoising_loss(world),
                 _state_information(world, plan),

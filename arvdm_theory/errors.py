@@ -38,7 +38,7 @@ class ParameterError(ArvdmError):
 
     def within(self, section: str) -> ParameterError:
         """The same error, its parameter named inside `section` of a specification."""
-        if self.parameter.split(".")[0] == section:
+        if self.parameter == section or self.parameter.startswith(f"{section}."):
             return self
         return type(self)(f"{section}.{self.parameter}", self.constraint, self.value)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,9 +24,10 @@ from arvdm_theory._window_law import (
     memory_rows,
     window_law,
 )
+from arvdm_theory.checks import finite_array, positive_integer, real_number
 from arvdm_theory.errors import ParameterError
 from arvdm_theory.schedule import Schedule
-from arvdm_theory.video import ExplicitCovariance, GaussianVideo, positive_integer
+from arvdm_theory.video import ExplicitCovariance, GaussianVideo
 
 __all__ = [
     "DENOISERS",
@@ -60,14 +61,6 @@ deterministic `ddim` (2.2)."""
 
 
 # --- denoisers ------------------------------------------------------------------------------------
-
-
-def _real(parameter: str, value: Any, minimum: float = -np.inf) -> float:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or value < minimum:
-        constraint = "a finite number" + (f" of at least {minimum:g}" if minimum > -np.inf else "")
-        raise ParameterError(parameter, constraint, value)
-    return float(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +102,7 @@ class Scaled(Denoiser):
     factor: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", _real("factor", self.factor))
+        object.__setattr__(self, "factor", real_number("factor", self.factor))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +113,9 @@ class Biased(Denoiser):
     bias: Any
 
     def __post_init__(self) -> None:
-        try:
-            bias = np.array(self.bias, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ParameterError("bias", "a number or d numbers", self.bias) from None
-        if bias.ndim > 1 or not np.all(np.isfinite(bias)):
-            raise ParameterError("bias", "a finite number or d finite numbers", self.bias)
-        bias.flags.writeable = False
+        bias = finite_array("bias", self.bias)
+        if bias.ndim > 1:
+            raise ParameterError("bias", "a number or d numbers", self.bias)
         object.__setattr__(self, "bias", bias)
 
 
@@ -144,7 +133,10 @@ class RandomPerturbation(Denoiser):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", _real("scale", self.scale, 0.0))
+        scale = real_number("scale", self.scale, "a finite number of at least 0")
+        if scale < 0.0:
+            raise ParameterError("scale", "a finite number of at least 0", self.scale)
+        object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "seed", positive_integer("seed", self.seed, 0))
 
     def matrix(self, sub_step: int, rows: int, columns: int) -> np.ndarray:
@@ -189,7 +181,10 @@ class Misspecified(Denoiser):
 
     def __post_init__(self) -> None:
         if isinstance(self.video, Mapping):
-            object.__setattr__(self, "video", GaussianVideo.from_json(self.video))
+            try:
+                object.__setattr__(self, "video", GaussianVideo.from_json(self.video))
+            except ParameterError as error:
+                raise error.within("video") from None
         if not isinstance(self.video, GaussianVideo):
             raise ParameterError("video", "a GaussianVideo", self.video)
 
@@ -208,13 +203,9 @@ DENOISERS: dict[str, type[Denoiser]] = {
 
 
 def _matrix(parameter: str, value: Any, ndim: int) -> np.ndarray:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(parameter, f"a {ndim}-dimensional array of numbers", value) from None
-    if array.ndim != ndim or array.size == 0 or not np.all(np.isfinite(array)):
-        raise ParameterError(parameter, f"a finite {ndim}-dimensional array", f"{array.shape}")
-    array.flags.writeable = False
+    array = finite_array(parameter, value)
+    if array.ndim != ndim or array.size == 0:
+        raise ParameterError(parameter, f"a {ndim}-dimensional array", f"shape {array.shape}")
     return array
 
 
@@ -400,14 +391,16 @@ def _by_kind(parameter: str, given: Any, kinds: Mapping[str, type]) -> Any:
     if not isinstance(given, Mapping) or not isinstance(kind, str) or kind not in kinds:
         raise ParameterError(f"{parameter}.kind", f"one of {', '.join(kinds)}", kind)
     cls = kinds[kind]
-    names = [item.name for item in fields(cls)]
-    keys = _known_keys(parameter, given, ("kind", *names))
+    known = {item.name: item for item in fields(cls)}
+    keys = _known_keys(parameter, given, ("kind", *known))
     keys.pop("kind")
+    for name, item in known.items():
+        if name not in keys and item.default is MISSING:
+            raise ParameterError(f"{parameter}.{name}", "given", "nothing")
     try:
         return cls(**keys)
-    except TypeError:
-        missing = next(name for name in names if name not in keys)
-        raise ParameterError(f"{parameter}.{missing}", "given", "nothing") from None
+    except ParameterError as error:
+        raise error.within(parameter) from None
 
 
 # --- kernels: from denoiser and sampler to affine maps, batched over AR steps ---------------------
@@ -468,9 +461,12 @@ def affine_denoiser(
     elif isinstance(denoiser, RandomPerturbation):
         rows, slots = window.shape[-1], context.shape[-1]
         drawn = denoiser.matrix(sub_step, rows, rows + slots)
-        window, context = window + drawn[:, :rows], context + drawn[:, rows:]
-        offset = offset + _apply(drawn[:, :rows] * alpha, truth.mean)
-        offset = offset + _apply(drawn[:, rows:], truth.context_mean)
+        of_window, of_context = drawn[:, :rows], drawn[:, rows:]
+        if truth.raw is not None:
+            of_context = of_context @ truth.raw
+        window, context = window + of_window, context + of_context
+        offset = offset + _apply(of_window * alpha, truth.mean)
+        offset = offset + _apply(of_context, truth.context_mean)
     return AffineDenoiser(window, context, offset, posterior)
 
 
@@ -520,22 +516,23 @@ def initial_window_law(video: GaussianVideo, frames: int) -> WindowLaw:
         np.zeros((1, size, 1)),
         np.zeros((1, 0, 1)),
         np.zeros((1, 0)),
-        np.array([EPS * size * np.linalg.norm(covariance, 2)]),
+        np.array([8.0 * EPS * size * np.linalg.norm(covariance, 2) + frames * video.rounding]),
+        np.zeros(1),
     )
 
 
 def generator_context(
-    schedule: Schedule, generator: Generator, *, believed: bool = False
+    schedule: Schedule, generator: Generator, dim: int, *, believed: bool = False
 ) -> Context:
     """The context of a generator: as it is, or as its denoiser believes it to be (`label`)."""
     level = schedule.t_min
     if schedule.context_noise == "noise" or (believed and schedule.context_noise == "label"):
         assert schedule.context_level is not None
         level = schedule.context_level
-    memory = generator.memory
-    if memory is None:
+    if generator.memory is None:
         return Context(generator.reference, level)
-    return memory.context(generator.reference, level)
+    context = generator.memory.context(generator.reference, level)
+    return context.without_references(dim) if schedule.context_noise == "none" else context
 
 
 @dataclass(frozen=True, eq=False)
@@ -625,13 +622,18 @@ def resolve(
             f"such that (steps - 1) * stride + window <= the video's length ({video.length})",
             f"{steps} steps, which need {needed} frames",
         )
-    truth = window_law(video, schedule, generator_context(schedule, generator), steps, law)
+    seen = generator_context(schedule, generator, video.dim)
+    truth = window_law(video, schedule, seen, steps, law)
     believed = generator.denoiser.believed_video(video, needed)
+    if believed.length is not None and needed > believed.length:
+        raise ParameterError(
+            "generator.denoiser.video", f"of at least {needed} frames", f"{believed.length} frames"
+        )
     labelled = schedule.context_noise == "label"
     if believed is video and not labelled:
         belief = truth
     else:
-        context = generator_context(schedule, generator, believed=True)
+        context = generator_context(schedule, generator, video.dim, believed=True)
         belief = window_law(
             believed, schedule, context, steps, "auto" if believed is not video else law
         )
@@ -674,7 +676,7 @@ def sample(
     mean = video.means(plan.needed).reshape(-1)
     kernels = [world.kernel_at(n, world.denoiser_at(n)) for n in range(int(schedule.substeps or 0))]
     roots = [psd_factor(kernel.covariance) for kernel in kernels]
-    context = generator_context(schedule, generator)
+    context = generator_context(schedule, generator, dim)
     scale, added = noise.kernel(schedule.t_min, context.level)
     path = np.zeros((size, plan.needed * dim))  # deviations; finished frames, then the window
     start = (schedule.window - stride) * dim
@@ -714,7 +716,7 @@ def generated_law(world: Resolved) -> tuple[np.ndarray, np.ndarray]:
     steps, stride = world.steps, schedule.stride
     width, start = schedule.window * dim, (schedule.window - schedule.stride) * dim
     window, seen, offset, covariance = _step_maps(world)
-    context = generator_context(schedule, world.generator)
+    context = generator_context(schedule, world.generator, dim)
     scale, added = noise.kernel(schedule.t_min, context.level)
     total = (steps - 1) * stride * dim + width
     mean, joint = np.zeros(total), np.zeros((total, total))

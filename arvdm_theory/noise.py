@@ -6,8 +6,9 @@ $$X^t = e^{-t} X^0 + \sqrt{1 - e^{-2t}}\,\xi, \qquad \gamma(t) = \frac{1}{e^{2t}
 \lambda = \log\gamma .$$
 
 A level is a *time* `t`, a signal-to-noise ratio `gamma`, or a log-SNR `log_snr`; other clocks are
-imported through [`level`][arvdm_theory.noise.level]. All functions accept NumPy arrays, torch
-tensors (returned as such, differentiable) and Python numbers (returned as NumPy float64).
+imported through [`level`][arvdm_theory.noise.level]. All functions but `sub_step_levels` accept
+NumPy arrays, torch tensors (returned as such, differentiable) and Python numbers (returned as NumPy
+float64).
 """
 
 from __future__ import annotations
@@ -55,20 +56,41 @@ def _array(value: Any) -> tuple[Any, Array]:
     return xp, value
 
 
+def _pair(first: Any, second: Any) -> tuple[Any, Array, Array]:
+    """Both as arrays of one namespace; numbers follow the array."""
+    if is_array_api_obj(second) and not is_array_api_obj(first):
+        xp, second = _array(second)
+        return xp, xp.asarray(first, dtype=second.dtype, device=second.device), second
+    xp, first = _array(first)
+    if not is_array_api_obj(second):
+        second = xp.asarray(second, dtype=first.dtype, device=first.device)
+    return xp, first, _array(second)[1]
+
+
 def _require(parameter: str, constraint: str, value: Any, holds: Any) -> None:
     if not bool(np.all(np.asarray(holds))):
         raise ParameterError(parameter, constraint, value)
 
 
 def alpha(t: Array) -> Array:
-    """Signal scale `e^{-t}` of the OU kernel at time `t` (OU time)."""
+    """Signal scale `e^{-t}` of the OU kernel at OU time `t` ≥ 0; any shape, the same shape back.
+
+    >>> float(alpha(0.0))
+    1.0
+    """
     xp, t = _array(t)
+    _require("t", "at least 0", t, t >= 0)
     return xp.exp(-t)
 
 
 def sigma(t: Array) -> Array:
-    """Noise scale `sqrt(1 - e^{-2t})` of the OU kernel at time `t` (OU time)."""
+    """Noise scale `sqrt(1 - e^{-2t})` of the OU kernel at OU time `t` ≥ 0; the same shape back.
+
+    >>> bool(np.isclose(sigma(0.3) ** 2 + alpha(0.3) ** 2, 1.0))
+    True
+    """
     xp, t = _array(t)
+    _require("t", "at least 0", t, t >= 0)
     return xp.sqrt(-xp.expm1(-2.0 * t))
 
 
@@ -80,10 +102,11 @@ def gamma(t: Array) -> Array:
     Source: THEORY, Notation.
 
     >>> float(gamma(0.5))
-    0.5819767068693263
+    0.5819767068693265
     """
     xp, t = _array(t)
-    return 1.0 / xp.expm1(2.0 * t)
+    _require("t", "at least 0", t, t >= 0)
+    return xp.exp(-2.0 * t) / -xp.expm1(-2.0 * t)
 
 
 def log_snr(t: Array) -> Array:
@@ -173,8 +196,9 @@ def to_clock(t: Array, clock: str) -> Array:
         return log_snr(t)
     if clock == "alpha_bar":
         return xp.exp(-2.0 * t)
-    noise_to_signal = xp.sqrt(xp.expm1(2.0 * t))
-    return noise_to_signal if clock == "edm_sigma" else noise_to_signal / (1.0 + noise_to_signal)
+    if clock == "edm_sigma":
+        return xp.exp(t) * sigma(t)
+    return sigma(t) / (sigma(t) + xp.exp(-t))
 
 
 def kernel(t_from: Array, t_to: Array) -> tuple[Array, Array]:
@@ -188,9 +212,9 @@ def kernel(t_from: Array, t_to: Array) -> tuple[Array, Array]:
     >>> round(float(scale), 6), round(float(variance), 6)
     (0.367879, 0.864665)
     """
-    xp, t_from = _array(t_from)
-    _, t_to = _array(t_to)
+    xp, t_from, t_to = _pair(t_from, t_to)
     step = t_to - t_from
+    _require("t_from", "at least 0", t_from, t_from >= 0)
     _require("t_to", "at least t_from", step, step >= 0)
     return xp.exp(-step), -xp.expm1(-2.0 * step)
 
@@ -210,8 +234,7 @@ def bridge(t_from: Array, t_to: Array) -> tuple[Array, Array, Array]:
     >>> bool(np.isclose(b**2 / v, gamma(0.5) - gamma(1.0)))
     True
     """
-    xp, t_from = _array(t_from)
-    _, t_to = _array(t_to)
+    xp, t_from, t_to = _pair(t_from, t_to)
     step = t_from - t_to
     _require("t_to", "positive and at most t_from", t_to, (t_to > 0) & (step >= 0))
     var_from = -xp.expm1(-2.0 * t_from)
@@ -228,7 +251,9 @@ def sub_step_levels(t_start: Array, t_end: Array, sub_steps: int) -> Array:
     """Levels that move linearly in log-SNR from `t_start` to `t_end` in `sub_steps` steps.
 
     Arguments: `t_start`, `t_end`, OU times of shape (frames,), start at least end;
-    `sub_steps` >= 1. Returns shape (sub_steps + 1, frames); both ends exact.
+    `sub_steps` >= 1. Returns a NumPy array of shape (sub_steps + 1, frames); both ends exact.
+
+    Raises `ParameterError` for levels that rise or are not positive, and for no sub-step.
 
     >>> sub_step_levels(np.array([3.0]), np.array([0.05]), 2).ravel().round(4).tolist()
     [3.0, 1.0078, 0.05]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from arvdm_theory import noise
+from arvdm_theory.checks import finite_array, positive_integer, real_number
 from arvdm_theory.errors import (
     BoundaryError,
     CircularityError,
@@ -23,7 +24,6 @@ from arvdm_theory.errors import (
     ParameterError,
     ScheduleError,
 )
-from arvdm_theory.video import positive_integer
 
 __all__ = ["CONTEXT_NOISE", "METHODS", "RELEASED_SYSTEMS", "RollOut", "Schedule"]
 
@@ -210,7 +210,7 @@ class Schedule:
         if levels is None:
             tau = np.arange(1, blocks + 1) / blocks
         else:
-            tau = np.atleast_1d(_numbers("levels", levels))
+            tau = np.atleast_1d(finite_array("levels", levels))
             if tau.shape == (blocks + 1,) and tau[0] == 0.0:
                 tau = tau[1:]
         bad = tau.shape != (blocks,) or not np.all(np.diff(tau, prepend=0.0) > 0.0)
@@ -372,13 +372,13 @@ class Schedule:
         clock = keys.pop("clock", "t")
         for key in ("t_max", "t_min", "input_levels", "output_levels", "grid", "context_level"):
             if keys.get(key) is not None and clock != "t":
-                keys[key] = noise.level(_numbers(key, keys[key]), clock)
+                keys[key] = noise.level(finite_array(key, keys[key]), clock)
         if method == "custom":
             ends = {"t_max": keys.pop("t_max", None), "t_min": keys.pop("t_min", None)}
             schedule = Schedule(**keys)
             for key, value in ends.items():
                 level = getattr(schedule, key)
-                if value is not None and value != level:
+                if value is not None and real_number(key, value) != level:
                     raise ScheduleError(f"schedule.{key}", f"the levels' ({level:g})", value)
             return schedule
         fixed = _FIXED.get(method)
@@ -448,18 +448,8 @@ RELEASED_SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
 # --- checks of D1, each with its own message ------------------------------------------------------
 
 
-def _numbers(parameter: str, value: Any) -> np.ndarray:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(parameter, "a rectangular array of numbers", value) from None
-    if not np.all(np.isfinite(array)):
-        raise ParameterError(parameter, "finite (no NaN, no infinity)", value)
-    return array
-
-
 def _levels(parameter: str, value: Any, window: int) -> np.ndarray:
-    array = _numbers(parameter, value)
+    array = np.array(finite_array(parameter, value))
     if array.shape != (window,):
         raise ParameterError(parameter, f"window ({window}) OU times", f"shape {array.shape}")
     if np.any(array <= 0.0):
@@ -477,17 +467,14 @@ def _refuse_zero(parameter: str, value: float) -> None:
 
 
 def _range(t_max: Any, t_min: Any) -> tuple[float, float]:
+    t_max = real_number("t_max", t_max, "a number (OU time)")
+    t_min = real_number("t_min", t_min, "a number (OU time)")
     for parameter, value in (("t_max", t_max), ("t_min", t_min)):
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not (number or (isinstance(value, np.ndarray) and value.ndim == 0)):
-            raise ParameterError(parameter, "a number (OU time)", value)
-        if not np.isfinite(value):
-            raise ParameterError(parameter, "finite (no NaN, no infinity)", value)
         if value <= 0.0:
             _refuse_zero(parameter, value)
     if t_min >= t_max:
         raise BoundaryError("t_min", f"below t_max ({t_max:g})", t_min)
-    return float(t_max), float(t_min)
+    return t_max, t_min
 
 
 def _check_monotone(start: np.ndarray, end: np.ndarray) -> None:
@@ -542,7 +529,7 @@ def _sub_steps(
     if grid is None:
         count = positive_integer("substeps", substeps)
         return np.asarray(noise.sub_step_levels(start, end, count)), count
-    array = _numbers("grid", grid)
+    array = np.array(finite_array("grid", grid))
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] != start.size:
         raise ParameterError(
             "grid", f"of shape (substeps + 1, window = {start.size})", f"shape {array.shape}"
@@ -565,9 +552,10 @@ def _context_level(kind: str, level: Any, delta: float) -> float | None:
         if level is not None:
             raise ParameterError("context_level", "absent if context_noise is none", level)
         return None
-    number = isinstance(level, (int, float, np.number, np.ndarray)) and np.ndim(level) == 0
-    if level is None or not number or not np.isfinite(level) or level < delta:
-        raise ParameterError(
-            "context_level", f"an OU time of at least t_min ({delta:g}) for {kind}", level
-        )
-    return float(level)
+    constraint = f"an OU time of at least t_min ({delta:g}) for {kind}"
+    if level is None:
+        raise ParameterError("context_level", constraint, level)
+    value = real_number("context_level", level, constraint)
+    if value < delta:
+        raise ParameterError("context_level", constraint, level)
+    return value

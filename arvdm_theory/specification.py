@@ -103,8 +103,15 @@ def read(text: str) -> Specification:
             out[key] = value
         return out
 
+    def integer(digits: str) -> int:
+        if len(digits) > 300:
+            raise ParameterError("specification", "of numbers within double precision", digits)
+        return int(digits)
+
     try:
-        given = json.loads(text, parse_constant=constant, object_pairs_hook=pairs)
+        given = json.loads(
+            text, parse_constant=constant, object_pairs_hook=pairs, parse_int=integer
+        )
     except json.JSONDecodeError as error:
         where = f"{error.msg} at line {error.lineno} column {error.colno}"
         raise ParameterError("specification", "valid JSON", where) from None
@@ -113,15 +120,21 @@ def read(text: str) -> Specification:
     return Specification.from_json(given)
 
 
+def read_bytes(data: bytes) -> Specification:
+    """Read a specification from UTF-8 bytes."""
+    try:
+        return read(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ParameterError("SPEC", "UTF-8 text", "other bytes") from None
+
+
 def read_file(path: str | Path) -> Specification:
     """Read a specification file."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
     except OSError as error:
         raise ParameterError("SPEC", "a readable file", f"{path} ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ParameterError("SPEC", "a UTF-8 text file", path) from None
-    return read(text)
+    return read_bytes(data)
 
 
 # --- JSON Schema ----------------------------------------------------------------------------------
@@ -201,7 +214,7 @@ _VIDEO_KEYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "components": _COUNT,
             "crop": {"type": "string", "description": "x0:x1,y0:y1, left or right"},
             "frames": {"type": "string", "description": "a:b"},
-            "every": _COUNT,
+            "every": _either(_COUNT, {"const": "distinct"}),
         },
     ),
 }

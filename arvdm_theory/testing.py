@@ -341,7 +341,8 @@ def check_non_negative(result: Decomposition) -> None:
             assert values.min() >= -slack, f"{name} = {values.min():.3g} < 0 by over {slack:.3g}"
     for name in ("ie", "output", "clip"):
         value = getattr(result, name)
-        assert value >= -_bound(result, name), f"{name} = {value:.3g} is negative"
+        if value is not None:
+            assert value >= -_bound(result, name), f"{name} = {value:.3g} is negative"
 
 
 def check_ladder(result: Decomposition) -> None:
@@ -349,9 +350,15 @@ def check_ladder(result: Decomposition) -> None:
     if result.chain is None:
         return
     slack = _bound(result, "chain") + _bound(result, "output")
-    assert result.output <= result.chain + slack, f"output {result.output} > chain {result.chain}"
+    if result.output is not None:
+        assert result.output <= result.chain + slack, (
+            f"output {result.output} > chain {result.chain}"
+        )
     if result.path is not None:
-        assert result.chain <= result.path + slack, f"chain {result.chain} > path {result.path}"
+        slack_path = _bound(result, "chain") + _bound(result, "path")
+        assert result.chain <= result.path + slack_path, (
+            f"chain {result.chain} > path {result.path}"
+        )
     if result.bound is not None:
         assert result.chain <= result.bound + slack, f"chain {result.chain} > {result.bound}"
 
@@ -359,9 +366,9 @@ def check_ladder(result: Decomposition) -> None:
 def check_theorem_b(result: Decomposition) -> None:
     """Theorem B: the clip KL after every step ≤ IE + Σ (NIE + SEE + DE), without MB."""
     limits = result.theorem_b_per_step
-    if limits is None:
+    if limits is None or result.clip_per_step is None:
         return
-    slack = _bound(result, "chain") + _bound(result, "clip")
+    slack = _bound(result, "theorem_b") + _bound(result, "clip")
     worst = int(np.argmax(result.clip_per_step - limits))
     assert np.all(result.clip_per_step <= limits + slack), (
         f"clip {result.clip_per_step[worst]} > {limits[worst]} at step {worst + 1}"

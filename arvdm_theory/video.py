@@ -18,12 +18,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import scipy.linalg
 import scipy.special
 
 from arvdm_theory import _kalman
 from arvdm_theory._gaussian import EPS, psd_factor, symmetrise
 from arvdm_theory._kalman import LinearGaussian
+from arvdm_theory.checks import finite_array, positive_integer, real_number, shaped_array
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, UnstableError
 
 __all__ = [
@@ -52,29 +52,9 @@ def _family(cls: type[_Video]) -> type[_Video]:
 # --- checked inputs -------------------------------------------------------------------------------
 
 
-def _finite_array(parameter: str, value: Any) -> np.ndarray:
-    if type(value).__module__.startswith("torch"):
-        raise ParameterError(parameter, "a NumPy array or numbers (not a torch tensor)", value)
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(parameter, "a rectangular array of numbers", value) from None
-    if not np.all(np.isfinite(array)):
-        raise ParameterError(parameter, "finite (no NaN, no infinity)", value)
-    array.flags.writeable = False
-    return array
-
-
-def _shaped(parameter: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = _finite_array(parameter, value)
-    if array.shape != shape:
-        raise ParameterError(parameter, f"of shape {shape}", f"shape {array.shape}")
-    return array
-
-
 def _covariance_matrix(parameter: str, value: Any, size: int) -> np.ndarray:
     """A symmetric positive semi-definite matrix; a number means that multiple of the identity."""
-    array = _finite_array(parameter, value)
+    array = finite_array(parameter, value)
     if array.ndim == 0:
         if array < 0.0:
             raise ParameterError(parameter, "at least 0", value)
@@ -98,7 +78,7 @@ def _covariance_matrix(parameter: str, value: Any, size: int) -> np.ndarray:
 
 
 def _frame_mean(value: Any, dim: int) -> np.ndarray:
-    array = _finite_array("mean", value)
+    array = finite_array("mean", value)
     if array.ndim == 0:
         array = np.full(dim, float(array))
     if array.shape != (dim,):
@@ -107,19 +87,11 @@ def _frame_mean(value: Any, dim: int) -> np.ndarray:
     return array
 
 
-def positive_integer(parameter: str, value: Any, minimum: int = 1) -> int:
-    """`value` as an int of at least `minimum`; booleans and fractions are refused."""
-    integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not integral or value < minimum:
-        raise ParameterError(parameter, f"an integer of at least {minimum}", value)
-    return int(value)
-
-
 def _number(parameter: str, constraint: str, value: Any, holds: Callable[[float], bool]) -> float:
-    array = _finite_array(parameter, value)
-    if array.ndim != 0 or not holds(float(array)):
+    number = real_number(parameter, value, constraint)
+    if not holds(number):
         raise ParameterError(parameter, constraint, value)
-    return float(array)
+    return number
 
 
 # --- the common interface -------------------------------------------------------------------------
@@ -134,6 +106,8 @@ class GaussianVideo(ABC):
 
     family: ClassVar[str]
     dim: int
+    rounding: float = 0.0
+    """Bound (spectral norm) on the error of one frame's covariance, from solving for it."""
 
     @property
     def length(self) -> int | None:
@@ -286,7 +260,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _initial_law(initial: Any, size: int) -> dict[str, np.ndarray] | None:
+def _initial_law(initial: Any, size: int, default_mean: np.ndarray) -> dict[str, np.ndarray] | None:
     if initial is None:
         return None
     if not isinstance(initial, Mapping) or set(initial) - {"mean", "covariance"}:
@@ -294,13 +268,19 @@ def _initial_law(initial: Any, size: int) -> dict[str, np.ndarray] | None:
     if "covariance" not in initial:
         raise ParameterError("initial", "given with its covariance", sorted(initial))
     return {
-        "mean": _shaped("initial.mean", initial.get("mean", np.zeros(size)), (size,)),
+        "mean": shaped_array("initial.mean", initial.get("mean", default_mean), (size,)),
         "covariance": _covariance_matrix("initial.covariance", initial["covariance"], size),
     }
 
 
-def _stationary_covariance(parameter: str, move: np.ndarray, process: np.ndarray) -> np.ndarray:
-    """Solution of P = A P A' + Q; a chain that has none is refused."""
+def _stationary_covariance(
+    parameter: str, move: np.ndarray, process: np.ndarray
+) -> tuple[np.ndarray, float]:
+    r"""P = A P A' + Q = Σ A^k Q A'^k by doubling, and a bound on its error in spectral norm.
+
+    With E the residual and X = Σ A^k A'^k, the error is at most ‖E‖ ‖X‖. A chain that has no
+    stationary law, or one too close to that for double precision, is refused.
+    """
     radius = float(np.abs(np.linalg.eigvals(move)).max(initial=0.0))
     if radius >= 1.0:
         raise UnstableError(
@@ -309,7 +289,41 @@ def _stationary_covariance(parameter: str, move: np.ndarray, process: np.ndarray
             "is given as `initial`",
             f"spectral radius {radius:.6g}",
         )
-    return symmetrise(scipy.linalg.solve_discrete_lyapunov(move, process, method="bilinear"))
+    size = move.shape[0]
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            spread = _doubled(move, np.eye(size))
+            total = _doubled(move, process)
+            for _ in range(2):  # iterative refinement
+                total = symmetrise(total + _doubled(move, _residual(move, total, process)))
+            residual = np.linalg.norm(_residual(move, total, process), 2)
+            rounding = EPS * size * np.linalg.norm(total, 2) * (1.0 + np.linalg.norm(move, 2) ** 2)
+            error = float((residual + rounding) * np.linalg.norm(spread, 2))
+            lost = error > 1e-2 * np.linalg.norm(total, 2) and bool(np.any(process != 0.0))
+    except (FloatingPointError, np.linalg.LinAlgError):
+        lost = True
+    if lost:
+        raise UnstableError(
+            parameter,
+            "farther from a unit root: the stationary covariance is lost in rounding",
+            f"spectral radius {radius:.17g}",
+        )
+    return total, error
+
+
+def _residual(move: np.ndarray, total: np.ndarray, process: np.ndarray) -> np.ndarray:
+    return symmetrise(move @ total @ move.T - total + process)
+
+
+def _doubled(move: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Σ_k A^k S A'^k, the number of terms doubled until the powers vanish."""
+    total, power = np.array(start), np.array(move)
+    for _ in range(60):
+        total = symmetrise(total + power @ total @ power.T)
+        power = power @ power
+        if np.abs(power).max(initial=0.0) < 1e-100:
+            break
+    return total
 
 
 # --- families -------------------------------------------------------------------------------------
@@ -326,8 +340,8 @@ class Autoregressive(GaussianVideo):
     noise_variance: innovation covariance Σ, a number or `(d, d)`.
     dim: d; taken from the matrices if there are any, else 1.
     mean: μ, a number or d numbers.
-    initial: `{"mean": (p d,), "covariance": (p d, p d)}`, the law of the first p frames stacked.
-        Without it the chain is stationary and must be stable.
+    initial: `{"mean": (p d,), "covariance": (p d, p d)}`, the law of the first p frames stacked
+        (their mean is μ unless given). Without it the chain is stationary and must be stable.
 
     Raises `UnstableError` for an unstable chain without `initial`.
 
@@ -343,22 +357,23 @@ class Autoregressive(GaussianVideo):
     initial: Any = None
     _companion: np.ndarray = field(init=False)
     _start: np.ndarray = field(init=False)
+    rounding: float = field(init=False)
 
     def __post_init__(self) -> None:
         given = self.coefficients
         if not isinstance(given, (Sequence, np.ndarray)) or isinstance(given, str):
             raise ParameterError("coefficients", "a list of numbers or matrices", given)
-        items = [_finite_array("coefficients", item) for item in given]
+        items = [finite_array("coefficients", item) for item in given]
         if not items:
             raise ParameterError("coefficients", "a list of at least one coefficient", given)
-        variance = _finite_array("noise_variance", self.noise_variance)
+        variance = finite_array("noise_variance", self.noise_variance)
         sizes = {array.shape[0] for array in (*items, variance) if array.ndim == 2}
         dim = self.dim if self.dim is not None else (sizes.pop() if len(sizes) == 1 else 1)
         dim = positive_integer("dim", dim)
         blocks = [
             float(item) * np.eye(dim)
             if item.ndim == 0
-            else _shaped(f"coefficients[{i}]", item, (dim, dim))
+            else shaped_array(f"coefficients[{i}]", item, (dim, dim))
             for i, item in enumerate(items)
         ]
         order = len(blocks)
@@ -366,11 +381,13 @@ class Autoregressive(GaussianVideo):
         companion[:dim] = np.hstack(blocks)
         companion[dim:, :-dim] = np.eye((order - 1) * dim)
         sigma = _covariance_matrix("noise_variance", variance, dim)
-        initial = _initial_law(self.initial, order * dim)
+        mean = _frame_mean(self.mean, dim)
+        initial = _initial_law(self.initial, order * dim, np.tile(mean, order))
         process = np.zeros_like(companion)
         process[:dim, :dim] = sigma
+        rounding = 0.0
         if initial is None:
-            start = _stationary_covariance("coefficients", companion, process)
+            start, rounding = _stationary_covariance("coefficients", companion, process)
         else:
             newest_first = np.arange(order * dim).reshape(order, dim)[::-1].ravel()
             start = initial["covariance"][np.ix_(newest_first, newest_first)]
@@ -379,10 +396,11 @@ class Autoregressive(GaussianVideo):
             coefficients=np.stack(blocks),
             noise_variance=sigma,
             dim=dim,
-            mean=_frame_mean(self.mean, dim),
+            mean=mean,
             initial=initial,
             _companion=companion,
             _start=start,
+            rounding=rounding,
         )
 
     @property
@@ -456,20 +474,22 @@ class StateSpace(GaussianVideo):
     mean: Any = 0.0
     initial: Any = None
     _start: np.ndarray = field(init=False)
+    rounding: float = field(init=False)
 
     def __post_init__(self) -> None:
-        transition = _finite_array("transition", self.transition)
+        transition = finite_array("transition", self.transition)
         if transition.ndim != 2 or transition.shape[0] != transition.shape[1]:
             raise ParameterError("transition", "a square matrix", f"shape {transition.shape}")
         size = transition.shape[0]
-        emission = _finite_array("emission", self.emission)
+        emission = finite_array("emission", self.emission)
         if emission.ndim != 2 or emission.shape[1] != size or emission.shape[0] == 0:
             raise ParameterError("emission", f"of shape (d, {size})", f"shape {emission.shape}")
         dim = emission.shape[0]
         process = _covariance_matrix("state_noise", self.state_noise, size)
-        initial = _initial_law(self.initial, size)
+        initial = _initial_law(self.initial, size, np.zeros(size))
+        rounding = 0.0
         if initial is None:
-            start = _stationary_covariance("transition", transition, process)
+            start, rounding = _stationary_covariance("transition", transition, process)
         else:
             start = initial["covariance"]
         _freeze(
@@ -481,6 +501,7 @@ class StateSpace(GaussianVideo):
             mean=_frame_mean(self.mean, dim),
             initial=initial,
             _start=start,
+            rounding=rounding,
         )
 
     @property
@@ -596,13 +617,13 @@ class Arfima(GaussianVideo):
     mean: Any = 0.0
 
     def __post_init__(self) -> None:
-        memory = _finite_array("memory", self.memory)
-        variance = _finite_array("noise_variance", self.noise_variance)
+        memory = finite_array("memory", self.memory)
+        variance = finite_array("noise_variance", self.noise_variance)
         sizes = [array.shape[0] for array in (memory, variance) if array.ndim > 0]
         dim = positive_integer("dim", self.dim if self.dim is not None else (sizes or [1])[0])
         if memory.ndim == 0:
             memory = np.full(dim, float(memory))
-        memory = _shaped("memory", memory, (dim,))
+        memory = shaped_array("memory", memory, (dim,))
         if np.any(np.abs(memory) >= 0.5):
             raise ParameterError("memory", "in (-1/2, 1/2)", self.memory)
         sigma = _covariance_matrix("noise_variance", variance, dim)
@@ -650,8 +671,8 @@ class StaticLatent(GaussianVideo):
     mean: Any = 0.0
 
     def __post_init__(self) -> None:
-        given = [_finite_array("noise_variance", self.noise_variance)]
-        given.append(_finite_array("latent_variance", self.latent_variance))
+        given = [finite_array("noise_variance", self.noise_variance)]
+        given.append(finite_array("latent_variance", self.latent_variance))
         sizes = [array.shape[0] for array in given if array.ndim > 0]
         dim = positive_integer("dim", self.dim if self.dim is not None else (sizes or [1])[0])
         _freeze(
@@ -708,9 +729,11 @@ class Panorama(GaussianVideo):
     mean: Any = 0.0
 
     def __post_init__(self) -> None:
-        positions = _finite_array("positions", self.positions)
+        positions = finite_array("positions", self.positions)
         if positions.ndim != 1 or positions.size == 0:
             raise ParameterError("positions", "a list of numbers", self.positions)
+        if np.abs(positions).max() > 1e9:
+            raise ParameterError("positions", "at most 1e9 pixels from 0", self.positions)
         dim = positive_integer("dim", self.dim)
         length = self.landscape_length
         if length is not None:
@@ -794,14 +817,14 @@ class ExplicitCovariance(GaussianVideo):
 
     def __post_init__(self) -> None:
         dim = positive_integer("dim", self.dim)
-        matrix = _finite_array("matrix", self.matrix)
+        matrix = finite_array("matrix", self.matrix)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
             raise ParameterError("matrix", "square", f"shape {matrix.shape}")
         size = matrix.shape[0]
         if size % dim:
             raise ParameterError("matrix", f"of a size that dim ({dim}) divides", size)
-        mean = _finite_array("mean", self.mean)
-        if mean.size == size and mean.ndim > 0:
+        mean = finite_array("mean", self.mean)
+        if mean.shape in ((size,), (size // dim, dim)):
             mean = mean.reshape(size // dim, dim)
         else:
             mean = np.tile(_frame_mean(mean, dim), (size // dim, 1))

@@ -15,7 +15,7 @@ from arvdm_theory import decomposition, noise
 from arvdm_theory._gaussian import gaussian_kl, half_excess, posterior_covariance
 from arvdm_theory._window_law import window_law
 from arvdm_theory.decomposition import compare_schedules, decompose
-from arvdm_theory.errors import ParameterError, RefusedError
+from arvdm_theory.errors import ParameterError, RefusedError, UnstableError
 from arvdm_theory.generator import (
     Biased,
     Estimated,
@@ -27,6 +27,7 @@ from arvdm_theory.generator import (
     generator_context,
 )
 from arvdm_theory.schedule import Schedule
+from arvdm_theory.specification import Specification
 from arvdm_theory.testing import covariances
 from arvdm_theory.video import (
     Arfima,
@@ -36,6 +37,7 @@ from arvdm_theory.video import (
     Seasonal,
     StaticLatent,
 )
+from tests import oracle
 
 COMMON = {"t_max": 3.0, "t_min": 0.05, "substeps": 6}
 AR2 = Autoregressive([0.5, 0.4], 0.3)
@@ -84,14 +86,14 @@ def test_half_excess_in_two_hundred_digits(mu: float) -> None:
 def test_gaussian_kl_is_the_textbook_formula(p: np.ndarray, q: np.ndarray, seed: int) -> None:
     shift = np.random.default_rng(seed).standard_normal(4)
     expected = kl(shift, p, np.zeros(4), q)
-    assert float(gaussian_kl(q, p - q, shift)) == pytest.approx(expected, rel=1e-11)
+    assert float(gaussian_kl(p, q, p - q, shift)) == pytest.approx(expected, rel=1e-11)
 
 
 def test_gaussian_kl_keeps_small_values() -> None:
     q = np.array([[2.0, 0.3], [0.3, 1.0]])
     small = 1e-9 * np.array([[1.0, 0.5], [0.5, -2.0]])
     mu = np.linalg.eigvals(np.linalg.solve(q, small)).real
-    value = float(gaussian_kl(q, small, np.zeros(2)))
+    value = float(gaussian_kl(q + small, q, small, np.zeros(2)))
     assert value == pytest.approx(np.sum(mu**2) / 4.0, rel=1e-8) and value < 1e-17
 
 
@@ -127,7 +129,7 @@ def test_terms_are_the_printed_closed_forms(method: str) -> None:
     }[method]
     video = Autoregressive([np.array([[0.7, 0.2], [0.0, 0.5]])], np.eye(2), mean=0.3)
     generator = Generator(reference=1)
-    law = window_law(video, schedule, generator_context(schedule, generator), 4)
+    law = window_law(video, schedule, generator_context(schedule, generator, 2), 4)
     result = decompose(video, schedule, generator, steps=4)
     gammas = np.repeat(schedule.gammas, 2, axis=1)
     assert result.de_per_step is not None
@@ -223,11 +225,38 @@ def test_label_costs_score_error_and_noise_costs_memory() -> None:
     assert results[0].see == 0.0 and results[1].see is not None and results[1].see > 0.01
     assert results[1].mb == results[0].mb
     assert results[2].see == 0.0 and results[2].mb > results[0].mb  # M6
-    # M6 as an equality: what re-noising adds is what Theorem B needs for r > stride
-    wide = decompose(AR2, renoised, Generator(reference=3), steps=4)
-    narrow = decompose(AR2, clean, Generator(reference=3), steps=4)
-    assert wide.renoising_per_step is not None
-    assert wide.mb - narrow.mb == pytest.approx(wide.renoising_per_step.sum(), rel=1e-9)
+
+
+def test_what_renoising_adds_to_theorem_b_is_a_mutual_information() -> None:
+    """M6: I(R_k; Output_k | R̃_k, In_k) of the joint law, for r = 3 > stride = 2, at step 3."""
+    delta, level, start = 0.05, 0.3, 3.0
+    schedule = Schedule.chunk(2, **COMMON, context_noise="noise", context_level=level)
+    result = decompose(AR2, schedule, Generator(reference=3), steps=3)
+    assert result.renoising_per_step is not None
+    clean = AR2.covariance(6)
+    frames, kinds = [], []  # R, R̃, Input and Output as (frame, level, own noise)
+    for frame in (1, 2, 3):
+        frames += [(frame, delta), (frame, level)]
+        kinds += ["R", "renoised"]
+    for frame in (4, 5):
+        frames += [(frame, start), (frame, delta)]
+        kinds += ["in", "out"]
+    joint = np.empty((len(frames), len(frames)))
+    for i, (f, t) in enumerate(frames):
+        for j, (g, s) in enumerate(frames):
+            joint[i, j] = np.exp(-t - s) * clean[f, g]
+            if f == g:  # one OU path a frame: the re-noised copy lies on it after delta
+                joint[i, j] += np.exp(-abs(t - s)) * (1 - np.exp(-2 * min(t, s)))
+
+    def log_det(*names: str) -> float:
+        index = [i for i, kind in enumerate(kinds) if kind in names]
+        return float(np.linalg.slogdet(joint[np.ix_(index, index)])[1])
+
+    seen = ("renoised", "in")
+    expected = 0.5 * (
+        log_det("R", *seen) + log_det("out", *seen) - log_det("R", "out", *seen) - log_det(*seen)
+    )
+    assert result.renoising_per_step[2] == pytest.approx(expected, rel=1e-9)
 
 
 def test_first_step_has_no_past_and_markov_video_needs_one_frame() -> None:
@@ -359,7 +388,12 @@ def test_a_sufficient_recursive_memory_forgets_nothing() -> None:
     linear = LinearMemory(np.ones((20, 1, 1)))
     same = decompose(still, schedule, Generator(memory=linear), steps=5)
     assert same.chain == pytest.approx(kept.chain, rel=1e-12)
-    assert same.theorem_b is None and "fixed linear map" in same.refused["theorem_b"]
+    assert same.theorem_b is None and "reaches farther back" in same.refused["theorem_b"]
+    assert "B" not in same.theorems
+    # two lags are frames that the step itself finished: Theorem B holds
+    short = decompose(still, schedule, Generator(memory=LinearMemory(np.ones((2, 1, 1)))), steps=5)
+    assert short.theorem_b is not None and short.clip is not None
+    assert short.clip <= short.theorem_b
 
 
 # --- estimation, length, units, refusals ----------------------------------------------------------
@@ -424,10 +458,88 @@ def test_a_video_that_is_too_short_is_refused() -> None:
     assert decompose(video, Schedule.chunk(2, **COMMON), steps=2).output >= 0.0
 
 
-def test_a_sampler_that_explodes_is_refused_not_printed() -> None:
-    schedule = Schedule.outpainting(6, 2, t_max=20.0, t_min=0.05, substeps=1)
-    with pytest.raises(ParameterError, match="substeps must be larger"):
-        decompose(AR2, schedule, Generator(sampler="exponential_integrator"), steps=5)
+@pytest.mark.parametrize(("t_max", "substeps"), [(10.0, 1), (15.0, 2), (18.0, 2), (20.0, 1)])
+def test_output_kl_of_a_sampler_that_explodes(t_max: float, substeps: int) -> None:
+    """Q far wider than P: the ratio of variances is below rounding, the KL is not lost."""
+    schedule = Schedule.next_frame(t_max=t_max, t_min=0.05, substeps=substeps)
+    generator = Generator(sampler="exponential_integrator")
+    result = decompose(AR2, schedule, generator, steps=2)
+    truth = oracle.evaluate(Specification(AR2, schedule, generator, 2, None).to_json(), 30)
+    assert result.output == pytest.approx(float(truth["output"]), rel=1e-11)
+    assert result.chain == pytest.approx(float(truth["chain"]), rel=1e-11)
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+@pytest.mark.parametrize("sampler", ["exponential_integrator", "euler_maruyama"])
+def test_path_kl_is_above_the_chain_kl_where_its_integrand_is_sharp(
+    sampler: str, delta: float
+) -> None:
+    schedule = Schedule.next_frame(t_max=1.0, t_min=delta, substeps=1)
+    video = ExplicitCovariance([[1e-4]])
+    result = decompose(video, schedule, Generator(sampler=sampler), steps=1)
+    assert result.path is not None and result.chain is not None
+    assert result.path > result.chain
+    assert result.error_bound["path"] < 1e-8
+
+
+@pytest.mark.parametrize("weight", [1e-6, 1e-12, 1e-14])
+def test_a_memory_nearly_redundant_with_the_references(weight: float) -> None:
+    """However faint, a noiseless share of an older frame is that frame."""
+    schedule = Schedule.chunk(2, t_max=3.0, t_min=0.05, substeps=3)
+    faint = LinearMemory([[[1.0]], [[weight]]])
+    plain = LinearMemory([[[1.0]], [[0.5]]])
+    one = decompose(AR2, schedule, Generator(reference=1, memory=faint), steps=3)
+    other = decompose(AR2, schedule, Generator(reference=1, memory=plain), steps=3)
+    assert one.chain == pytest.approx(other.chain, rel=1e-9)
+    recursive = RecursiveMemory([[weight]], [[1.0]])
+    third = decompose(AR2, schedule, Generator(reference=1, memory=recursive), steps=2)
+    fourth = decompose(AR2, schedule, Generator(reference=1, memory=plain), steps=2)
+    assert third.mb == pytest.approx(fourth.mb, rel=1e-9)
+
+
+def test_huge_memory_weights_do_not_make_a_memory_vanish() -> None:
+    schedule = Schedule.chunk(2, t_max=3.0, t_min=0.05, substeps=3)
+    results = [
+        decompose(AR2, schedule, Generator(memory=LinearMemory([[[w]]])), steps=3).mb
+        for w in (1.0, 1e200, 1e-160)
+    ]
+    assert results[1:] == pytest.approx(2 * [results[0]], rel=1e-9)
+
+
+def test_unstable_chains_keep_what_is_computable_and_refuse_the_rest() -> None:
+    start = {"covariance": [[1.0]]}
+    schedule = Schedule.next_frame(t_max=3.0, t_min=0.05, substeps=4)
+    chain = Autoregressive([3.0], 1.0, initial=start)
+    result = decompose(chain, schedule, Generator(reference=1), steps=20)
+    assert result.output is None and "ill-conditioned" in result.refused["output"]
+    assert result.mb_per_step[-1] == pytest.approx(result.mb_per_step[-2], rel=1e-6)
+    json.dumps(result.to_json(), allow_nan=False)
+    mild = decompose(Autoregressive([1.01], 1.0, initial=start), schedule, steps=20)
+    assert mild.output is not None and "output" not in mild.unreliable
+
+
+def test_stationary_covariance_near_a_unit_root() -> None:
+    # AR(2) with a double root at 1 - e: gamma_0 in closed form
+    for e in (1e-1, 1e-2, 1e-3):
+        a, b = 2.0 * (1.0 - e), -((1.0 - e) ** 2)
+        video = Autoregressive([a, b], 1.0)
+        with mpmath.workdps(40):
+            first, second = mpmath.mpf(a), mpmath.mpf(b)
+            exact = (1 - second) / ((1 + second) * ((1 - second) ** 2 - first**2))
+            gap = float(abs(mpmath.mpf(video.covariance(1)[0, 0]) - exact))
+        assert gap <= video.rounding
+    with pytest.raises(UnstableError, match="farther from a unit root"):
+        Autoregressive(-np.poly([1 - 1e-5] * 3)[1:], 1.0)
+
+
+def test_values_beyond_double_precision_are_refused() -> None:
+    schedule = Schedule.chunk(2, t_max=3.0, t_min=0.05, substeps=3)
+    for video in (
+        Autoregressive([0.5], 1.0, mean=1e200),
+        ExplicitCovariance(1e200 * np.eye(4)),
+    ):
+        with pytest.raises(ParameterError, match="within the range of double precision"):
+            decompose(video, schedule, steps=2)
 
 
 def test_law_must_be_known() -> None:
@@ -448,7 +560,7 @@ def test_long_roll_outs_are_linear_in_memory_of_the_window_law() -> None:
 
 def test_terms_run_on_torch_with_gradients() -> None:
     schedule = Schedule.outpainting(3, 1, **COMMON)
-    law = window_law(AR2, schedule, generator_context(schedule, Generator()), 3)
+    law = window_law(AR2, schedule, generator_context(schedule, Generator(), 1), 3)
     gammas = schedule.gammas
     past = torch.tensor(law.given_past, requires_grad=True)
     forgotten = torch.tensor(law.forgotten, requires_grad=True)

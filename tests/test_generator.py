@@ -108,11 +108,11 @@ def test_last_frames_is_reference_by_another_name() -> None:
         (lambda: Generator(denoiser="exact"), "denoiser must be one of"),
         (lambda: Scaled(float("nan")), "factor must be a finite number"),
         (lambda: Biased([[1.0]]), "bias must be"),
-        (lambda: Biased("a"), "bias must be a number or d numbers"),
+        (lambda: Biased("a"), "bias must be a rectangular array of numbers"),
         (lambda: RandomPerturbation(-0.1), "scale must be a finite number of at least 0"),
         (lambda: Estimated(1), "videos must be an integer of at least 2"),
         (lambda: Misspecified("x"), "video must be a GaussianVideo"),
-        (lambda: LinearMemory([[1.0]]), "weights must be a finite 3-dimensional array"),
+        (lambda: LinearMemory([[1.0]]), "weights must be a 3-dimensional array"),
         (lambda: RecursiveMemory([[1.0, 0.0]], [[1.0]]), r"transition must be of shape \(1, 1\)"),
         (
             lambda: Generator.from_json({"denoiser": {"kind": "scaled"}}),

@@ -169,18 +169,18 @@ def planted(name: str) -> tuple[Any, str, Any]:
             "bridge",
             lambda s, t: (bridge(s, t)[0], -bridge(s, t)[1], bridge(s, t)[2]),
         ),
-        "sign of the logarithm": (decomposition, "half_excess", lambda x: x - excess(x)),
-        "levels of the bottleneck swapped": (
+        "excess a quarter too large": (decomposition, "half_excess", lambda x: 1.25 * excess(x)),
+        "input level of the bottleneck wrong": (
             decomposition,
             "memory_bottleneck",
-            lambda a, b, low, high: bottleneck(a, b, 0.0 * low, high),
+            lambda a, b, low, high: bottleneck(a, b, 0.5 * low, high),
         ),
         "memory bottleneck left out": (
             decomposition,
             "memory_bottleneck",
             lambda a, b, low, high: 0.0 * bottleneck(a, b, low, high),
         ),
-        "sign of the weight": (decomposition, "_weight", lambda a, b: -weight(a, b)),
+        "weight of the prior left out": (decomposition, "_weight", lambda a, b: weight(0.0 * a, b)),
         "one context coordinate forgotten": (
             generator,
             "memory_rows",
@@ -196,10 +196,10 @@ memory_rows = generator.memory_rows
     "name",
     [
         "sign of the bridge",
-        "sign of the logarithm",
-        "levels of the bottleneck swapped",
+        "excess a quarter too large",
+        "input level of the bottleneck wrong",
         "memory bottleneck left out",
-        "sign of the weight",
+        "weight of the prior left out",
         "one context coordinate forgotten",
     ],
 )
@@ -211,6 +211,6 @@ def test_a_planted_error_breaks_the_laws(name: str, monkeypatch: pytest.MonkeyPa
     for world in worlds:
         try:
             broken += bool(disagreements(world))
-        except (ValueError, RuntimeWarning):  # a covariance turned indefinite, or a NaN
-            broken += 1
+        except ValueError:  # a covariance turned indefinite and was refused: not counted
+            continue
     assert broken >= 5
