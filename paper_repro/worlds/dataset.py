@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError
-from arvdm_theory.video import positive_integer
 from paper_repro.worlds.world import Clips, World
 
 __all__ = ["Dataset", "dataset"]

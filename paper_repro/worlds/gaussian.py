@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError, RefusedError
-from arvdm_theory.video import GaussianVideo, Panorama, positive_integer
+from arvdm_theory.video import GaussianVideo, Panorama
 from paper_repro.worlds.world import Clips, Journey, World, ages, register
 
 __all__ = ["GaussianWorld"]

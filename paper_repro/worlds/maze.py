@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError
-from arvdm_theory.video import positive_integer
 from paper_repro.worlds.doom import HEADINGS, GridMap, Pose, quantise, require
 from paper_repro.worlds.walk import Ground, WalkingWorld
 from paper_repro.worlds.world import register

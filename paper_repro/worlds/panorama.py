@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError, RefusedError
-from arvdm_theory.video import positive_integer
 from paper_repro.worlds.world import Clips, Journey, World, ages, choice, look_away, register
 
 __all__ = ["COLOURS", "PanoramaWorld"]

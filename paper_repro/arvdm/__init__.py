@@ -1,0 +1,1 @@
+"""Trainable auto-regressive video diffusion models: network, memory, diffusion, roll-out."""

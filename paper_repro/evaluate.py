@@ -1,0 +1,225 @@
+"""Look away and return: what a trained network still knows of the views that come back.
+
+Frames are scored by the age of their view: how many frames ago exactly this view was last seen.
+PSNR: frames in [0, 1], clamped; per frame, then the mean over frames. On the panorama a frame is
+also a success or not, by its newly revealed columns: the mean colour of each band of them must lie
+within a tolerance of the truth in every channel. The rate that the rule gives by chance is measured
+by scoring every clip against the truth of another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from arvdm_theory.checks import positive_integer
+from arvdm_theory.empirical import clopper_pearson
+from arvdm_theory.errors import ParameterError
+from arvdm_theory.schedule import METHODS, Schedule
+from paper_repro.arvdm.diffusion import DiffusionConfig, pixels
+from paper_repro.arvdm.network import Denoiser
+from paper_repro.arvdm.rollout import Generated, roll_out
+from paper_repro.worlds import Clips, PanoramaWorld, World
+
+__all__ = [
+    "EvaluationConfig",
+    "SpanScore",
+    "generate",
+    "revealed",
+    "schedule_of",
+    "score",
+]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a network is sampled and scored.
+
+    Arguments
+    ---------
+    clips, context, generated, seed: of the look-away-and-return clips.
+    spans: (after, up to) in frames of age; first and last frame ages in between are counted.
+    schedule: a specification (`Schedule.from_json`); window, stride, t_max, t_min and substeps are
+        filled in from the network and from `substeps` where the method needs them.
+    reference: how many finished frames are given as references (default: the network's).
+    initialisation: `generate` the first w - Δ frames of the window, or `truth`: start from the last
+        w - Δ context frames, re-noised (they are then generated once more and not counted).
+    sampler: `ancestral` or `ddim`.
+    tolerance: of the panorama's rule, in levels of 255.
+    """
+
+    clips: int = 64
+    context: int = 17
+    generated: int = 16
+    seed: int = 10_000
+    spans: tuple[tuple[int, int], ...] = ((0, 4), (4, 12), (12, 28))
+    schedule: dict[str, Any] = field(default_factory=lambda: {"method": "chunk"})
+    substeps: int = 8
+    reference: int | None = None
+    initialisation: str = "generate"
+    sampler: str = "ancestral"
+    tolerance: float = 36.0
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "context", "generated", "substeps"):
+            positive_integer(name, getattr(self, name))
+        if self.initialisation not in ("generate", "truth"):
+            raise ParameterError("initialisation", "generate or truth", self.initialisation)
+        object.__setattr__(self, "spans", tuple((int(a), int(b)) for a, b in self.spans))
+
+
+@dataclass(frozen=True)
+class SpanScore:
+    """One row: frames whose view was last seen more than `after` and at most `up_to` frames ago.
+
+    `frames` counted (those of one clip are not independent); `psnr` its mean in dB and `psnr_error`
+    the standard error of that over clips; `successes`, and `rate` with its 95 % Clopper–Pearson
+    interval over frames, and the rate by `chance`, where the world has a rule.
+    """
+
+    after: int
+    up_to: int
+    frames: int
+    psnr: float
+    psnr_error: float
+    successes: int | None
+    rate: float | None
+    rate_low: float | None
+    rate_high: float | None
+    chance: float | None
+
+
+def schedule_of(
+    specification: dict[str, Any], window: int, substeps: int, diffusion: DiffusionConfig
+) -> Schedule:
+    """The schedule of a specification, with what it leaves open filled in.
+
+    >>> schedule_of({"method": "fifo"}, 4, 2, DiffusionConfig(t_max=4.0)).stride
+    1
+    """
+    method = specification.get("method")
+    if method not in METHODS:
+        raise ParameterError("schedule.method", f"one of {', '.join(METHODS)}", method)
+    defaults: dict[str, Any] = {
+        "window": window,
+        "stride": max(1, window // 2),
+        "substeps": substeps,
+        "t_max": diffusion.t_max,
+        "t_min": diffusion.t_min,
+    }
+    needed = () if method == "custom" else METHODS[method][0]
+    return Schedule.from_json({key: defaults[key] for key in needed} | specification)
+
+
+def generate(
+    network: Denoiser,
+    clips: Clips,
+    evaluation: EvaluationConfig,
+    diffusion: DiffusionConfig,
+    *,
+    cache: bool = True,
+) -> Generated:
+    """Continue the clips after their context frames."""
+    window = network.config.window
+    schedule = schedule_of(evaluation.schedule, window, evaluation.substeps, diffusion)
+    reference = network.config.reference
+    if evaluation.reference is not None:
+        reference = evaluation.reference
+    device = next(network.parameters()).device
+    frames = pixels(clips.frames).to(device)
+    given, extra, initial = evaluation.context, 0, None
+    if evaluation.initialisation == "truth":
+        extra = schedule.window - schedule.stride
+        if extra >= given:
+            raise ParameterError("context", f"more than window - stride ({extra})", given)
+        initial = frames[:, given - extra : given]
+    made = roll_out(
+        network,
+        schedule,
+        frames=evaluation.generated + extra,
+        context=frames[:, : given - extra],
+        action=torch.from_numpy(np.array(clips.actions)).to(device),
+        initial=initial,
+        reference=reference,
+        sampler=evaluation.sampler,
+        cache=cache,
+        seed=evaluation.seed,
+    )
+    return Generated(
+        frames=made.frames[:, extra:],
+        estimates=made.estimates[:, extra:],
+        plan=made.plan,
+        invented_actions=made.invented_actions,
+        calls=made.calls,
+    )
+
+
+def revealed(world: PanoramaWorld, clips: Clips) -> np.ndarray:
+    """Which columns of each frame the last pan brought into view, `(n, T, W)`."""
+    pan = np.diff(clips.poses[..., 0], axis=1, prepend=clips.poses[:, :1, 0]) * world.pan
+    column = np.arange(world.size)
+    right = column >= world.size - pan[..., None]
+    left = column < -pan[..., None]
+    return right | left
+
+
+def _successes(
+    world: PanoramaWorld, clips: Clips, truth: np.ndarray, made: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """By the panorama's rule, `(n, T)`, for frames in [0, 1] of shape (n, T, H, W, 3)."""
+    columns = revealed(world, clips)[:, -truth.shape[1] :, None, None, :, None]
+    n, length, height, width, _ = truth.shape
+    bands = (n, length, world.bands, height // world.bands, width, 3)
+    count = columns.sum(axis=4) * bands[3]
+    total = ((made - truth).reshape(bands) * columns).sum(axis=(3, 4))
+    with np.errstate(invalid="ignore"):  # a frame that reveals nothing: 0 / 0, not a success
+        difference = np.abs(total / count[:, :, 0])
+    return np.asarray((difference <= tolerance / 255.0).all(axis=(2, 3)))
+
+
+def score(
+    world: World, clips: Clips, made: Generated, evaluation: EvaluationConfig
+) -> list[SpanScore]:
+    """Score the generated frames of return clips by the age of their view."""
+    length = made.estimates.shape[1]
+    both = [
+        ((video.cpu().clamp(-1.0, 1.0) + 1.0) / 2.0).movedim(2, -1).double().numpy()
+        for video in (pixels(clips.frames)[:, -length:], made.estimates)
+    ]
+    truth, generated = both
+    error = ((truth - generated) ** 2).mean(axis=(2, 3, 4))
+    psnr = -10.0 * np.log10(np.maximum(error, 1e-10))
+    success, lucky = None, None
+    if isinstance(world, PanoramaWorld):
+        success = _successes(world, clips, truth, generated, evaluation.tolerance)
+        other = np.roll(truth, 1, axis=0)
+        lucky = _successes(world, clips, other, generated, evaluation.tolerance)
+    age = clips.age[:, -length:]
+    rows = []
+    for after, up_to in evaluation.spans:
+        chosen = (age > after) & (age <= up_to)
+        frames = int(chosen.sum())
+        if not frames:
+            continue
+        of_clip = [float(psnr[i][chosen[i]].mean()) for i in range(len(psnr)) if chosen[i].any()]
+        spread = float(np.std(of_clip, ddof=1) / np.sqrt(len(of_clip))) if len(of_clip) > 1 else 0.0
+        successes = None if success is None else int(success[chosen].sum())
+        low, high = (None, None) if successes is None else clopper_pearson(successes, frames)
+        rows.append(
+            SpanScore(
+                after=after,
+                up_to=up_to,
+                frames=frames,
+                psnr=float(psnr[chosen].mean()),
+                psnr_error=spread,
+                successes=successes,
+                rate=None if successes is None else successes / frames,
+                rate_low=low,
+                rate_high=high,
+                chance=None if lucky is None else float(lucky[chosen].mean()),
+            )
+        )
+    return rows

@@ -1,0 +1,227 @@
+"""Every row of the paper's tables as a named, frozen configuration, at two scales.
+
+`maze-prepend-12-joint-4` is the row "prepend, memory 12, joint compression, budget 4" on the maze
+at CPU scale, where every length is a quarter of the paper's (memory 4 / 12 / 28, budgets 2 / 4 / 8
+/ 12 of 12, ages 4 / 12 / 28); `maze-full-prepend-48-joint-16` is the same row at the paper's own
+lengths, for a GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from arvdm_theory.checks import positive_integer
+from arvdm_theory.errors import ParameterError
+from paper_repro.arvdm.diffusion import DiffusionConfig
+from paper_repro.arvdm.network import NetworkConfig
+from paper_repro.arvdm.training import TrainingConfig
+from paper_repro.evaluate import EvaluationConfig
+
+__all__ = ["EXPERIMENTS", "ROWS", "DataConfig", "Experiment", "Row", "experiment", "override"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The clips to train on: `count` of `length` frames drawn with `seed`."""
+
+    count: int = 4096
+    length: int = 48
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("count", "length"):
+            positive_integer(name, getattr(self, name))
+        positive_integer("seed", self.seed, minimum=0)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A network on a world: everything that training and evaluation depend on.
+
+    `world` is a specification (`world_from_json`); `revision` is raised by hand when the same
+    configuration gives other numbers than before.
+    """
+
+    name: str
+    world: dict[str, Any]
+    network: NetworkConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    revision: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of Tables 1 and 2 at the paper's lengths; the state-space rows are ours."""
+
+    structure: str
+    memory: int = 0
+    compressor: str = "none"
+    budget: int = 0
+
+    def name(self, scale: int) -> str:
+        """`prepend-12-joint-4` at a quarter of the paper's lengths."""
+        if self.structure == "none":
+            return "none"
+        name = f"{self.structure}-{self.memory // scale}"
+        return name if self.budget == 0 else f"{name}-{self.compressor}-{self.budget // scale}"
+
+
+ROWS: tuple[Row, ...] = (
+    Row("none"),
+    *(Row("prepend", memory) for memory in (16, 48, 112)),
+    *(Row("prepend", 48, "joint", budget) for budget in (8, 16, 32, 48)),
+    *(Row("channel_concat", memory) for memory in (16, 48, 112)),
+    *(Row("channel_concat", 48, "modulated", budget) for budget in (8, 16, 32, 48)),
+    Row("cross_attention", 112),
+    *(Row("prepend", 48, "state_space", budget) for budget in (8, 16, 32, 48)),
+)
+
+_SCALES = {"cpu": 4, "full": 1}
+
+_WORLDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("panorama", "cpu"): {
+        "world": {"name": "panorama", "size": 16},
+        "network": {"size": 16, "patch": 8, "width": 96, "layers": 3},
+        "training": {"steps": 1200},
+    },
+    ("maze", "cpu"): {
+        "world": {"name": "maze", "size": 32},
+        "network": {"size": 32, "patch": 8, "width": 128, "layers": 4},
+        "training": {"steps": 2000, "batch_size": 24, "learning_rate": 1e-3},
+    },
+    ("blocks", "cpu"): {
+        "world": {"name": "blocks", "size": 32},
+        "network": {"size": 32, "patch": 8, "width": 128, "layers": 4},
+        "training": {"steps": 2000, "batch_size": 24, "learning_rate": 1e-3},
+    },
+    ("maze", "full"): {
+        "world": {"name": "maze", "size": 64},
+        "network": {"size": 64, "patch": 8, "width": 512, "layers": 12, "heads": 8},
+        "training": {"steps": 100_000, "batch_size": 32, "learning_rate": 2e-4, "warm_up": 1000},
+    },
+    ("blocks", "full"): {
+        "world": {"name": "blocks", "size": 128},
+        "network": {"size": 128, "patch": 16, "width": 512, "layers": 12, "heads": 8},
+        "training": {"steps": 100_000, "batch_size": 32, "learning_rate": 2e-4, "warm_up": 1000},
+    },
+}
+
+
+def _experiment(world: str, scale: str, row: Row) -> Experiment:
+    from paper_repro.worlds import world_from_json
+
+    shape = _WORLDS[world, scale]
+    quarter = _SCALES[scale]
+    watched = world_from_json(shape["world"])
+    training = dict(shape["training"])
+    if row.structure == "channel_concat":  # learns slower, but each step is cheaper
+        training["steps"] *= 4
+    spans = tuple((a // quarter, b // quarter) for a, b in ((0, 16), (16, 48), (48, 112)))
+    return Experiment(
+        name=_name(world, scale, row),
+        world=dict(shape["world"]),
+        network=NetworkConfig(
+            channels=watched.channels,
+            action_dim=watched.action_dim,
+            window=16 // quarter,
+            structure=row.structure,
+            memory=row.memory // quarter,
+            compressor=row.compressor,
+            budget=row.budget // quarter,
+            pose="sum" if watched.action_dim == 1 else "planar",
+            **shape["network"],
+        ),
+        data=DataConfig(length=192 // quarter),
+        diffusion=DiffusionConfig(levels="shared"),
+        training=TrainingConfig(**training),
+        evaluation=EvaluationConfig(
+            context=1 + 64 // quarter, generated=64 // quarter, spans=spans
+        ),
+    )
+
+
+def _many_schedules() -> Experiment:
+    """One network for every schedule: window 8, memory 12, all kinds of levels in training."""
+    base = _experiment("panorama", "cpu", Row("prepend", 48))
+    return dataclasses.replace(
+        base,
+        name="panorama-many-schedules",
+        network=dataclasses.replace(base.network, window=8),
+        diffusion=DiffusionConfig(levels="mixture"),
+    )
+
+
+def _name(world: str, scale: str, row: Row) -> str:
+    return "-".join([world, *(["full"] if scale == "full" else []), row.name(_SCALES[scale])])
+
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    _name(world, scale, row): partial(_experiment, world, scale, row)
+    for world, scale in _WORLDS
+    for row in ROWS
+} | {"panorama-many-schedules": _many_schedules}
+"""Name → what makes the configuration."""
+
+
+def experiment(name: str) -> Experiment:
+    """The configuration called `name`, one of `EXPERIMENTS`.
+
+    >>> experiment("panorama-prepend-12-joint-4").network.budget
+    4
+    """
+    if name not in EXPERIMENTS:
+        close = [known for known in EXPERIMENTS if known.startswith(name.split("-")[0] + "-")]
+        known = ", ".join(close or EXPERIMENTS)
+        raise ParameterError("NAME", f"a named experiment ({known})", name)
+    return EXPERIMENTS[name]()
+
+
+def override(base: Experiment, settings: list[str]) -> Experiment:
+    """`base` with settings such as `training.steps=50` or `world.size=32`.
+
+    Values are JSON, or text if they are not. Unknown keys are refused by name.
+
+    >>> override(experiment("panorama-none"), ["training.steps=5"]).training.steps
+    5
+    """
+    changed = base
+    for setting in settings:
+        path, sign, text = setting.partition("=")
+        if not sign:
+            raise ParameterError("--set", "key=value", setting)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        changed = _with(changed, path.split("."), value, path)
+    return changed
+
+
+def _with(base: Any, keys: list[str], value: Any, path: str) -> Any:
+    key, rest = keys[0], keys[1:]
+    if isinstance(base, dict):
+        return base | {key: _with(base.get(key, {}), rest, value, path) if rest else value}
+    known = [item.name for item in dataclasses.fields(base)] if _is_config(base) else []
+    if key not in known:
+        raise ParameterError("--set", f"a key out of {', '.join(known) or 'none'} in {path}", key)
+    current = getattr(base, key)
+    if _is_config(current) and not rest:
+        raise ParameterError("--set", f"a key within {path}", value)
+    return dataclasses.replace(base, **{key: _with(current, rest, value, path) if rest else value})
+
+
+def _is_config(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
