@@ -8,7 +8,7 @@ import numpy as np
 
 from arvdm_theory.errors import ParameterError
 
-LARGEST_COUNT = 10**9
+LARGEST_COUNT = 2**53  # beyond, a double no longer counts
 
 
 def finite_array(parameter: str, value: Any) -> np.ndarray:
@@ -48,7 +48,7 @@ def real_number(parameter: str, value: Any, constraint: str = "a finite number")
 
 
 def positive_integer(parameter: str, value: Any, minimum: int = 1) -> int:
-    """`value` as an int in `minimum`..10^9; booleans and fractions are refused."""
+    """`value` as an int in `minimum`..2^53; booleans and fractions are refused."""
     integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not integral or value < minimum:
         raise ParameterError(parameter, f"an integer of at least {minimum}", value)
