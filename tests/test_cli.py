@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,6 @@ from hypothesis import strategies as st
 
 from arvdm_theory import specification, testing
 from arvdm_theory.cli import main
-from arvdm_theory.errors import ArvdmError
 from arvdm_theory.schedule import METHODS
 from arvdm_theory.video import FAMILIES
 from tests import oracle
@@ -213,9 +215,54 @@ def test_every_world_has_a_valid_specification(world: testing.World) -> None:
 def test_any_corruption_is_a_number_or_a_named_refusal(section, key, value) -> None:
     """No specification makes the reader fail in any other way than with a named error."""
     spec = changed(section, **{key: value})
-    try:
-        read = specification.Specification.from_json(spec)
-    except ArvdmError as error:
-        assert "\n" not in str(error)
+    out, err = io.StringIO(), io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.json"
+        path.write_text(json.dumps(spec))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["decompose", str(path), "--json"])
+    if code == 0:
+        assert err.getvalue() == "" and json.loads(out.getvalue())["steps"] >= 1
     else:
-        assert read.schedule.window >= 1
+        assert code == 2 and out.getvalue() == ""
+        assert err.getvalue().count("\n") == 1 and ", got " in err.getvalue()
+
+
+EXTREME = [
+    changed("video", mean=1e200),
+    changed("video", noise_variance=1e200),
+    changed("video", dim=10**12),
+    changed("schedule", t_min=1e-310),
+    changed("schedule", t_max=299.0, substeps=1),
+    changed("schedule", window=10**12),
+    changed("generator", denoiser={"kind": "scaled", "factor": 1e160}),
+    changed("generator", denoiser={"kind": "estimated", "videos": 10**15}),
+    changed("generator", memory={"kind": "recursive", "transition": [[1e200]], "input": [[1.0]]}),
+    changed(None, steps=10**15),
+    json.dumps(SPEC).replace("0.3", "1" + "0" * 400),
+    json.dumps(SPEC).replace("0.3", "1e400"),
+]
+
+
+@pytest.mark.parametrize("spec", EXTREME, ids=range(len(EXTREME)))
+def test_extreme_values_are_a_number_or_a_refusal(spec: Any, capsys, tmp_path) -> None:
+    code, out, err = run(spec, capsys, tmp_path, "--json")
+    if code == 0:
+        assert err == "" and json.loads(out)["chain"] > 0.0
+    else:
+        assert code == 2 and out == "" and err.count("\n") == 1 and ", got " in err
+
+
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("video", {"coefficients": ["0.5"]}),
+        ("video", {"mean": True}),
+        ("video", {"mean": "1.5"}),
+        ("schedule", {"context_noise": "noise", "context_level": True}),
+        ("generator", {"denoiser": {"kind": "biased", "bias": "0.1"}}),
+    ],
+)
+def test_text_and_booleans_are_not_numbers(section, keys, capsys, tmp_path) -> None:
+    code, out, err = run(changed(section, **keys), capsys, tmp_path)
+    assert (code == 2 and out == "" and "numbers" in err) or "OU time" in err

@@ -80,6 +80,23 @@ def assert_agrees(world: testing.World) -> int:
     return 1
 
 
+def effective(worlds: list[testing.World]) -> dict[str, int]:
+    """Worlds in which a feature really changes a number."""
+    counts = dict.fromkeys(["label that misleads", "term of M6", "MB > 1e-6", "K > 1"], 0)
+    for world in worlds:
+        schedule, generator = world.schedule, world.generator
+        result = world.decompose()
+        seen = generator.reference > 0 and result.roll_out.steps > 1
+        level = schedule.context_level or 0.0
+        misled = schedule.context_noise == "label" and level > schedule.t_min
+        counts["label that misleads"] += seen and misled
+        added = result.renoising_per_step
+        counts["term of M6"] += added is not None and bool(added.max() > 1e-9)
+        counts["MB > 1e-6"] += result.mb > 1e-6
+        counts["K > 1"] += result.roll_out.steps > 1
+    return counts
+
+
 def test_theorem_a_on_500_worlds(record_property: Callable[[str, object], None]) -> None:
     """Chain KL = Σ terms, every term ≥ 0, output ≤ chain ≤ bound, clip ≤ Theorem B."""
     worlds = distinct_worlds(500, key=2503, max_window=5, max_steps=3)
@@ -91,6 +108,9 @@ def test_theorem_a_on_500_worlds(record_property: Callable[[str, object], None])
         testing.check_theorem_b(result)
         refined += assert_agrees(world)
     counts = testing.coverage(worlds)
+    for name, count in effective(worlds).items():
+        counts[name] = count
+        assert count >= 10, f"hardly covered: {name} ({count})"
     demanded = ["d >= 2", "w >= 4", "stride < w", "stride does not divide frames", "references"]
     demanded += ["memory", "non-zero mean", "initialisation", *generator.SAMPLERS]
     demanded += list(generator.DENOISERS)
