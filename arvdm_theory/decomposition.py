@@ -98,7 +98,16 @@ def noise_initialisation_error(
     gamma_input: signal-to-noise ratios of the window's coordinates at their input levels `(n,)`.
     t_max: T, OU time. fresh: number of entering coordinates (Δ d), the last ones.
 
-    Returns nats, `(...)`. With λ the eigenvalues of the entering frames' covariance given all that
+    Returns nats, `(...)`.
+
+    >>> white = np.array([[[2.0]]])  # one entering frame of variance 2, nothing known of it
+    >>> args = (white, np.zeros((1, 1, 1)), np.zeros((1, 1)), np.array([1.0]))
+    >>> mu = np.exp(-2.0)  # X^T has variance 1 + e^{-2T}
+    >>> value = noise_initialisation_error(*args, t_max=1.0, fresh=1)
+    >>> bool(np.isclose(value[0], 0.5 * (mu - np.log1p(mu))))
+    True
+
+    With λ the eigenvalues of the entering frames' covariance given all that
     was before, the KL is Σ ½(μ − log(1+μ)), μ = e^{-2T}(λ − 1), plus ½ e^{-2T} times what is
     already known of them; both parts are non-negative by construction.
     """
@@ -128,6 +137,10 @@ def discretisation_error(given_context: Array, gammas: Array) -> Array:
 
     Arguments: `given_context` S_R, window covariance given references and memory `(..., n, n)`;
     `gammas` sub-step signal-to-noise ratios per coordinate `(M + 1, n)`. Returns nats `(...)`.
+
+    >>> one_step = discretisation_error(np.array([[1.0]]), np.array([[1.0], [2.0]]))
+    >>> bool(np.isclose(one_step, 0.5 * (0.5 - np.log(1.5))))  # V = 1/2
+    True
     """
     xp = array_namespace(given_context)
     total = xp.zeros(given_context.shape[:-2], dtype=given_context.dtype)
@@ -153,6 +166,11 @@ def memory_bottleneck(
 
     Arguments: `given_past` S_P `(..., n, n)`; `forgotten` B_perp `(..., n, m)`; `gamma_input`,
     `gamma_output` signal-to-noise ratios per coordinate `(n,)`. Returns nats `(...)`.
+
+    >>> prior, forgotten = np.array([[1.0]]), np.array([[2.0]])  # S_P = 1, S_R = 1 + 4
+    >>> value = memory_bottleneck(prior, forgotten, np.array([1.0]), np.array([3.0]))
+    >>> bool(np.isclose(value, 0.5 * np.log((1 + 15) / (1 + 5) * (1 + 1) / (1 + 3))))
+    True
     """
     xp = array_namespace(given_past)
     posterior = posterior_covariance(given_past, gamma_input)
@@ -295,7 +313,7 @@ class Decomposition:
 
         `unit`: `nats` or `bits`.
         """
-        if unit not in _UNITS:
+        if not isinstance(unit, str) or unit not in _UNITS:
             raise ParameterError("unit", f"one of {', '.join(_UNITS)}", unit)
         scale = _UNITS[unit]
 
@@ -974,7 +992,8 @@ class ScheduleComparison:
 
     chain = `initialisation` + `noise` + `loss` − `information`, nats, where `noise` is
     $\sum_{fresh} E\,KL(q(x^T|x^0) \| N)$, `loss` $\tfrac12\sum\Delta\gamma\,E\|X^0-\hat x\|^2$ and
-    `information` $I(X^0; \text{all states}) - I(X^0; \text{initial states})$.
+    `information` $I(X^0; \text{all states}) - I(X^0; \text{initial states})$. `error_bound` is of
+    their sum, to first order in machine precision.
     """
 
     schedule: Schedule
@@ -983,6 +1002,7 @@ class ScheduleComparison:
     noise: float
     loss: float
     information: float
+    error_bound: float
 
     @property
     def chain(self) -> float:
@@ -1014,6 +1034,9 @@ def compare_schedules(
     joint law of clean frames and what the step sees), not mmse plus SEE, so that this is a second
     way to the chain KL: on Gaussian video the identity is exact, boundary terms included.
 
+    Arguments: `video`; `schedules`, a list; `generator`, the same for all; `frames` to generate.
+    Returns one `ScheduleComparison` a schedule, in nats.
+
     Raises `RefusedError` for a sampler other than ancestral (S0).
 
     >>> from arvdm_theory.video import StaticLatent
@@ -1029,21 +1052,25 @@ def compare_schedules(
             "Theorem C holds for the ancestral sampler, whose one-step KL is half Δγ times the "
             f"squared error; got {generator.sampler}"
         )
-    rows = []
-    for schedule in schedules:
-        plan = schedule.roll_out(frames=frames)
-        world = resolve(video, schedule, generator, plan.steps)
-        rows.append(
-            ScheduleComparison(
-                schedule,
-                plan.generated,
-                _initial_error(world, _sampling_terms(world))[0],
-                _fresh_noise(world, plan),
-                _denoising_loss(world),
-                _state_information(world, plan),
-            )
-        )
-    return rows
+    if isinstance(schedules, Schedule):
+        raise ParameterError("schedules", "a list of schedules", schedules)
+    return [_compared(video, schedule, generator, frames) for schedule in schedules]
+
+
+def _compared(
+    video: GaussianVideo, schedule: Schedule, generator: Generator, frames: int
+) -> ScheduleComparison:
+    plan = schedule.roll_out(frames=frames)
+    world = resolve(video, schedule, generator, plan.steps)
+    terms = _sampling_terms(world)
+    gammas = np.repeat(schedule.gammas, video.dim, axis=1)
+    ie, ie_error = _initial_error(world, terms)
+    fresh, loss = _fresh_noise(world, plan), _denoising_loss(world)
+    information = _state_information(world, plan)
+    error = ie_error + terms.see_error + terms.de_error
+    error += _memory_error(world.truth, gammas, np.zeros(world.steps))
+    error += 64.0 * EPS * plan.needed * video.dim * (fresh + loss + information)
+    return ScheduleComparison(schedule, plan.generated, ie, fresh, loss, information, error)
 
 
 def _fresh_noise(world: Resolved, plan: RollOut) -> float:

@@ -287,6 +287,8 @@ class Generator:
     memory: a `LinearMemory` or `RecursiveMemory`; the last r frames are `reference`.
     initialisation: sub-steps of the initialisation stage (D2); `None`: the first window is exact.
 
+    Raises `ParameterError` for an unknown sampler, denoiser or memory and for bad counts.
+
     >>> Generator(Scaled(1.03), reference=2).sampler
     'ancestral'
     """
@@ -661,7 +663,11 @@ def sample(
     """Draw `size` generated videos (frames at level δ), `(size, frames, dim)`.
 
     By running the sampler step by step, so that it is an independent check of the exact law.
-    Frames beyond `frames` are generated and cut (`Schedule.roll_out` reports them).
+
+    Arguments: `size` videos; `steps` AR steps or `frames` (frames beyond are generated and cut,
+    `Schedule.roll_out` reports them); `seed`, the same seed gives the same videos.
+
+    Raises `ParameterError` for descriptions that do not fit each other and for bad counts.
 
     >>> from arvdm_theory.video import StaticLatent
     >>> schedule = Schedule.chunk(2, t_max=3.0, t_min=0.05, substeps=4)
@@ -671,7 +677,7 @@ def sample(
     plan = schedule.roll_out(steps=steps, frames=frames)
     world = resolve(video, schedule, generator, plan.steps)
     size = positive_integer("size", size)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(positive_integer("seed", seed, minimum=0))
     dim, stride, width = video.dim, schedule.stride, schedule.window * video.dim
     mean = video.means(plan.needed).reshape(-1)
     kernels = [world.kernel_at(n, world.denoiser_at(n)) for n in range(int(schedule.substeps or 0))]

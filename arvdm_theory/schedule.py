@@ -155,6 +155,7 @@ class Schedule:
 
     def cost(self, reference: int = 0) -> float:
         """Frame-evaluations per output frame, (w + reference) M / Δ (THEORY, Conventions)."""
+        reference = positive_integer("reference", reference, minimum=0)
         return (self.window + reference) * self.calls_per_frame()
 
     def roll_out(self, *, steps: int | None = None, frames: int | None = None) -> RollOut:
@@ -332,7 +333,7 @@ class Schedule:
     # --- description ---
 
     def to_json(self) -> dict[str, Any]:
-        """Lossless specification (`method: custom`), as the command line reads it."""
+        """Specification with every level (`method: custom`), as the command line reads it."""
         out: dict[str, Any] = {
             "method": "custom",
             "window": self.window,

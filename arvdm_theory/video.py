@@ -152,6 +152,7 @@ class GaussianVideo(ABC):
         """
         if not self.stationary:
             raise ParameterError("video", "stationary to have an autocovariance", self.family)
+        lags = positive_integer("lags", lags, minimum=0)
         model = self.markov(lags + 1)
         if model is None or not model.time_invariant:
             raise NotImplementedError(f"{type(self).__name__} must define its autocovariance")
@@ -181,7 +182,7 @@ class GaussianVideo(ABC):
         """
         frames = self.check_frames(frames)
         size = positive_integer("size", size)
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(positive_integer("seed", seed, minimum=0))
         model = self.markov(frames)
         if model is not None:
             centred = _kalman.simulate(model, frames, size, generator)
@@ -643,7 +644,7 @@ class Arfima(GaussianVideo):
         return np.tile(self.mean, (self.check_frames(frames), 1))
 
     def autocovariance(self, lags: int) -> np.ndarray:
-        memory = self.memory
+        memory, lags = self.memory, positive_integer("lags", lags, minimum=0)
         start = np.exp(
             scipy.special.gammaln(1.0 - 2.0 * memory) - 2.0 * scipy.special.gammaln(1.0 - memory)
         )

@@ -172,8 +172,7 @@ def test_theorem_c_both_sides() -> None:
         [row] = compare_schedules(
             world.video, [world.schedule], world.generator, frames=world.frames
         )
-        # its parts are large and cancel: the bound of the chain plus their own rounding
-        slack = result.error_bound["chain"] + 1e4 * np.finfo(float).eps * (1.0 + row.loss)
+        slack = result.error_bound["chain"] + row.error_bound
         assert row.chain == pytest.approx(result.chain, abs=slack), world
 
 
