@@ -10,6 +10,7 @@ from analysis import (
     published_pareto,
     schedules,
     theorem_b,
+    world_sheets,
 )
 from analysis.study import Study
 
@@ -25,6 +26,7 @@ STUDIES: dict[str, Study] = {
         theorem_b.STUDY,
         published_pareto.STUDY,
         clip_memory.STUDY,
+        world_sheets.STUDY,
     )
 }
 """Name → study."""

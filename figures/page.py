@@ -145,6 +145,7 @@ def sections(out: Path) -> list[Section]:
         _theorem_b_section(out),
         _published_section(out),
         _clip_section(out),
+        _worlds_section(out),
     ]
 
 
@@ -452,6 +453,22 @@ def _published_section(out: Path) -> Section:
         ],
         [_picture("published_retrieval_against_psnr_decay", out)],
         tables,
+    )
+
+
+def _worlds_section(out: Path) -> Section:
+    table = table_of("world_sheets", out=out)
+    missing = table[table["missing"].notna() & (table["missing"] != "")]
+    notes = [f"Not drawn: {row['world']} ({row['missing']})." for _, row in missing.iterrows()]
+    return Section(
+        "worlds",
+        "Worlds to remember",
+        [
+            "Video models forget what they no longer see. These worlds show views that return "
+            "exactly, at every age, so that forgetting can be told from drawing badly.",
+            *notes,
+        ],
+        [_picture("worlds", out)],
     )
 
 

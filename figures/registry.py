@@ -20,12 +20,14 @@ from figures import (
     named_schedules_figure_3,
     published_retrieval_against_psnr_decay,
     schedules_at_equal_cost,
+    worlds,
 )
 
 __all__ = ["FIGURES", "KINDS", "FigureModule"]
 
 KINDS = {
     "exact": "closed forms in float64 on Gaussian worlds or schedules; nothing is sampled",
+    "rendered": "frames drawn by the worlds of this repository",
     "measured": "estimated from recorded footage, with intervals",
     "published": "quoted from the paper's tables; number of videos not published",
 }
@@ -65,6 +67,7 @@ FIGURES: dict[str, FigureModule] = {
             clip_against_theorem_b,
             published_retrieval_against_psnr_decay,
             memory_of_the_shipped_clip,
+            worlds,
         ),
     )
 }

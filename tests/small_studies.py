@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.registry import STUDIES
+from analysis.world_sheets import GAUSSIAN
 
 
 def _only(mapping: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -35,6 +36,11 @@ def _small() -> dict[str, dict[str, Any]]:
     theorem_b = configs["theorem_b"]
     theorem_b["cases"] = {name: {**case, "steps": 8} for name, case in theorem_b["cases"].items()}
     configs["clip_memory"] |= {"options": {"frames": "0:120", "components": 1, "replicates": 2}}
+    configs["world_sheets"] |= {
+        "worlds": [["gaussian", {"video": GAUSSIAN, "size": 8}], ["panorama", {"size": 16}]],
+        "rows": 1,
+        "columns": 8,
+    }
     return configs
 
 

@@ -14,7 +14,7 @@ import pandas
 import pytest
 
 from analysis import __main__ as command
-from analysis import cases
+from analysis import cases, world_sheets
 from analysis import study as study_module
 from analysis.published_pareto import _on_front, psnr_decay
 from analysis.registry import STUDIES
@@ -414,3 +414,19 @@ def test_the_command_refuses_an_unknown_study(capsys: pytest.CaptureFixture[str]
         command.main(["lader"])
     assert stopped.value.code == 2
     assert "STUDY must be one of" in capsys.readouterr().err
+
+
+def test_world_sheets_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world whose extra is not installed is a row with the reason, not a silent gap."""
+
+    def refuse(name: str, **options: object) -> None:
+        raise ImportError("pip install 'arvdm-theory[worlds]'")
+
+    whole = world_sheets.compute(SMALL["world_sheets"])
+    assert set(whole.files) == {world_sheets.sheet_file(w) for w in whole.table["world"]}
+    assert (whole.table["missing"] == "").all()
+    again = world_sheets.compute(SMALL["world_sheets"])
+    assert list(again.table["sha256"]) == list(whole.table["sha256"])
+    monkeypatch.setattr(world_sheets, "make_world", refuse)
+    outcome = world_sheets.compute(SMALL["world_sheets"])
+    assert outcome.files == {} and outcome.table["missing"].str.contains("pip install").all()
