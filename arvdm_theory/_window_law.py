@@ -76,7 +76,7 @@ class Context:
             lags[:seen] = 0.0
             return replace(self, lags=lags, raw=raw)
         assert self.transition is not None and self.input is not None
-        if np.linalg.cond(self.transition) > 1e12:
+        if np.linalg.matrix_rank(self.transition) < b:
             return self
         power = np.eye(b)
         for lag in range(r):
@@ -152,9 +152,9 @@ def _regress(
     length = np.where(length > 0.0, length, 1.0)
     left, values, basis = np.linalg.svd(wide / largest / length, full_matrices=False)
     top = np.where(values[:, :1] > 0.0, values[:, :1], 1.0)
-    cut = 64.0 * EPS * max(slots, size)
-    kept = values > cut * top
-    doubtful = (values > cut / 16.0 * top) & ~kept
+    kept = values > 64.0 * EPS * max(slots, size) * top
+    # below this a direction is one row repeating others; above, it may be a faint one, lost
+    doubtful = (values > 8.0 * EPS * np.sqrt(size) * top) & ~kept
     inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
     basis = basis * kept[:, :, None]
     along = target @ transpose(basis)

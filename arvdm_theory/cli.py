@@ -31,6 +31,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"arvdm: {message} (see {self.prog} --help)\n")
 
 
+def _components(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
+
+
 def _every(text: str) -> int | str:
     return text if text == "distinct" else int(text)
 
@@ -68,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="k",
         help="use every k-th frame, or `distinct`: leave out repeats of the frame before",
     )
-    analyze.add_argument("--components", type=int, help="principal components to keep")
+    analyze.add_argument(
+        "--components",
+        type=_components,
+        metavar="d",
+        help="principal components to keep, or (below 1) the share of variance to keep",
+    )
     analyze.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -192,6 +201,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(text, flush=True)
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"arvdm: standard output must be writable, got {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -557,9 +557,9 @@ def _input_closes(world: Resolved) -> bool:
     if not isinstance(memory, LinearMemory):
         return True
     reference, stride = world.generator.reference, schedule.stride
-    if schedule.context_noise == "noise" and reference <= stride:
+    if schedule.renoised and reference <= stride:
         reference = 0
-    lags = memory.weights.shape[0]
+    lags = int(np.max(np.flatnonzero(memory.weights.any(axis=(1, 2))), initial=-1)) + 1
     return all(
         min(lags, k * stride) <= stride + min(reference, (k - 1) * stride)
         for k in range(1, world.steps)
@@ -846,7 +846,7 @@ def _renoising(world: Resolved, gammas: np.ndarray, mb: np.ndarray, law: Law) ->
     Nothing is added for r ≤ Δ, where R_{k+1} is part of Output_k.
     """
     schedule, generator = world.schedule, world.generator
-    if schedule.context_noise != "noise" or generator.reference <= schedule.stride:
+    if not schedule.renoised or generator.reference <= schedule.stride:
         return None
     seen = generator_context(schedule, generator, world.video.dim)
     clean = replace(seen, level=schedule.t_min).without_references(world.video.dim)

@@ -452,8 +452,14 @@ def affine_denoiser(
     posterior = np.asarray(posterior_covariance(belief.given_context, gamma))
     window = posterior * (gamma / alpha)
     context = belief.gain - (posterior * gamma) @ belief.gain
-    shift, context_shift = belief.mean - truth.mean, belief.context_mean - truth.context_mean
-    offset = shift - _apply(window * alpha, shift) - _apply(context, context_shift)
+    shift, known_mean = belief.mean - truth.mean, truth.context_mean
+    other_basis = truth.raw is not None and belief.raw is None
+    if other_basis:  # the belief is in terms of (R, m), the truth of what m adds to R
+        known_mean = known_mean @ truth.raw.T
+    offset = shift - _apply(window * alpha, shift)
+    offset = offset - _apply(context, belief.context_mean - known_mean)
+    if other_basis:
+        context = context @ truth.raw
     if isinstance(denoiser, Scaled):
         window, context = denoiser.factor * window, denoiser.factor * context
         offset = denoiser.factor * offset + (denoiser.factor - 1.0) * truth.mean
@@ -527,14 +533,15 @@ def generator_context(
     schedule: Schedule, generator: Generator, dim: int, *, believed: bool = False
 ) -> Context:
     """The context of a generator: as it is, or as its denoiser believes it to be (`label`)."""
+    labelled = believed and schedule.context_noise == "label"
     level = schedule.t_min
-    if schedule.context_noise == "noise" or (believed and schedule.context_noise == "label"):
+    if schedule.renoised or labelled:
         assert schedule.context_level is not None
         level = schedule.context_level
     if generator.memory is None:
         return Context(generator.reference, level)
     context = generator.memory.context(generator.reference, level)
-    return context.without_references(dim) if schedule.context_noise == "none" else context
+    return context if level > schedule.t_min else context.without_references(dim)
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,6 +134,11 @@ class Schedule:
         return float(self.output_levels[0])
 
     @property
+    def renoised(self) -> bool:
+        """Whether references are really re-noised (to a level above δ)."""
+        return self.context_noise == "noise" and self.context_level != self.t_min
+
+    @property
     def gammas(self) -> np.ndarray:
         r"""Signal-to-noise ratios $\gamma_{j,n}$ of the sub-steps, shape `(M + 1, w)`."""
         return np.asarray(noise.gamma(self.grid))

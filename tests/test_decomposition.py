@@ -497,6 +497,44 @@ def test_a_memory_nearly_redundant_with_the_references(weight: float) -> None:
     assert third.mb == pytest.approx(fourth.mb, rel=1e-9)
 
 
+@pytest.mark.parametrize("faint", [1e-9, 4e-13, 1e-14])
+def test_a_recursive_memory_with_a_faint_direction(faint: float) -> None:
+    """However fast a coordinate forgets, without noise it is a second number about the past."""
+    chain = Autoregressive([0.5, 0.2, 0.1, 0.15], 0.3)
+    schedule = Schedule.next_frame(t_max=3.0, t_min=1e-2, substeps=2)
+
+    def bottleneck(decay: float) -> float:
+        memory = RecursiveMemory(np.diag([0.5, decay]), [[1.0], [0.7]])
+        return decompose(chain, schedule, Generator(reference=1, memory=memory), steps=5).mb
+
+    # m_{p-1} of a coordinate that decays at once is the frame before the reference
+    assert bottleneck(faint) == pytest.approx(bottleneck(1e-7), rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1e-10, 1e-13, 1e-14])
+def test_a_labelled_context_with_a_nearly_redundant_memory(weight: float) -> None:
+    chain = Autoregressive([0.5, 0.2, 0.1, 0.15], 0.3)
+    schedule = Schedule.next_frame(
+        t_max=3.0, t_min=1e-2, substeps=2, context_noise="label", context_level=0.1
+    )
+    generator = Generator(reference=1, memory=LinearMemory([[[1.0]], [[weight]]]))
+    result = decompose(chain, schedule, generator, steps=5)
+    truth = oracle.evaluate(Specification(chain, schedule, generator, 5, None).to_json(), 40)
+    for name in ("see", "de", "mb", "chain"):
+        value = getattr(result, name)
+        assert abs(value - float(truth[name])) <= result.error_bound[name]
+
+
+def test_context_noise_at_delta_is_no_noise() -> None:
+    quiet = Schedule.chunk(2, **COMMON, context_noise="noise", context_level=COMMON["t_min"])
+    generator = Generator(reference=2, memory=LinearMemory(np.ones((3, 1, 1))))
+    one = decompose(AR2, quiet, generator, steps=4)
+    other = decompose(AR2, Schedule.chunk(2, **COMMON), generator, steps=4)
+    assert one.theorem_b is not None and one.theorem_b == pytest.approx(other.theorem_b)
+    padded = Generator(memory=LinearMemory([[[1.0]], [[1.0]], [[0.0]]]))
+    assert decompose(AR2, quiet, padded, steps=4).theorem_b is not None
+
+
 def test_huge_memory_weights_do_not_make_a_memory_vanish() -> None:
     schedule = Schedule.chunk(2, t_max=3.0, t_min=0.05, substeps=3)
     results = [

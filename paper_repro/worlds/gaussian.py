@@ -98,7 +98,7 @@ class GaussianWorld(World):
         actions, poses, age = self._path(length)
         for block, first in enumerate(range(0, count, CLIPS_A_BLOCK)):
             size = min(CLIPS_A_BLOCK, count - first)
-            draw = int(journey.generator(seed, block).integers(2**63))
+            draw = int(journey.generator(seed, block).integers(2**53))
             values = self.video.sample(CLIPS_A_BLOCK, frames=length, seed=draw)[:size]
             frames = values.astype(np.float32).reshape(size, length, *self.frame_shape)
             yield Clips(frames, _repeat(actions, size), _repeat(poses, size), _repeat(age, size))
