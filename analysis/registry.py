@@ -7,9 +7,12 @@ from analysis import (
     decomposition_along_k,
     ladder,
     memory_by_window,
+    one_network_many_schedules,
+    panorama_memory,
     published_pareto,
     schedules,
     theorem_b,
+    trained_gaussian,
     world_sheets,
 )
 from analysis.study import Study
@@ -26,6 +29,9 @@ STUDIES: dict[str, Study] = {
         theorem_b.STUDY,
         published_pareto.STUDY,
         clip_memory.STUDY,
+        panorama_memory.STUDY,
+        one_network_many_schedules.STUDY,
+        trained_gaussian.STUDY,
         world_sheets.STUDY,
     )
 }

@@ -14,7 +14,7 @@ import jinja2
 import pandas
 
 import arvdm_theory
-from analysis import clip_memory
+from analysis import clip_memory, trained_gaussian
 from analysis.registry import STUDIES
 from analysis.study import file_of, manifest_of, table_of
 from figures import ladder as ladder_figure
@@ -145,7 +145,9 @@ def sections(out: Path) -> list[Section]:
         _theorem_b_section(out),
         _published_section(out),
         _clip_section(out),
+        _trained_gaussian_section(out),
         _worlds_section(out),
+        _trained_section(out),
     ]
 
 
@@ -456,6 +458,49 @@ def _published_section(out: Path) -> Section:
     )
 
 
+def _trained_gaussian_section(out: Path) -> Section:
+    study = "trained_gaussian"
+    compared = trained_gaussian.comparisons(table_of(study, out=out))
+    reach = trained_gaussian.joint_reach(len(compared), trained_gaussian.LEVEL)
+    worst = compared["z"].abs().max()
+    held = "all lie" if worst <= reach else "NOT all lie"
+    return Section(
+        "trained-gaussian",
+        "Trained networks where the truth is known",
+        [
+            "On Gaussian worlds every term of a trained network can be held against its exact "
+            "value. Two estimates that share no sample must give the same number: the score error "
+            "by the loss and by the distance to the exact denoiser, and T2 minus MB and the "
+            "difference of two score errors.",
+            f"{len(compared)} comparisons; the largest difference is {number(worst, 3)} standard "
+            f"errors, and {held} within {number(reach, 3)}, the joint "
+            f"{1.0 - trained_gaussian.LEVEL:.0%} interval (Bonferroni).",
+        ],
+        [_picture("trained_gaussian", out)],
+        [
+            _table(
+                compared.assign(memory=compared["memory"].replace("both", "none and all")),
+                {
+                    "world": "world",
+                    "training_steps": "training steps (batches)",
+                    "memory": "memory",
+                    "one": "one",
+                    "one_value": "one (nats/frame)",
+                    "one_error": "its standard error (nats/frame)",
+                    "other": "the other",
+                    "other_value": "the other (nats/frame)",
+                    "other_error": "its standard error (nats/frame)",
+                    "z": "difference in standard errors (z)",
+                },
+                "Both sides of every comparison; standard errors over clips, one training seed.",
+                "measured",
+                study=study,
+                folded=True,
+            )
+        ],
+    )
+
+
 def _worlds_section(out: Path) -> Section:
     table = table_of("world_sheets", out=out)
     missing = table[table["missing"].notna() & (table["missing"] != "")]
@@ -469,6 +514,56 @@ def _worlds_section(out: Path) -> Section:
             *notes,
         ],
         [_picture("worlds", out)],
+    )
+
+
+def _trained_section(out: Path) -> Section:
+    table = table_of("one_network_many_schedules", out=out)
+    config = manifest_of("one_network_many_schedules", out=out)["config"]
+    quantities = {
+        "calls_per_frame": ("calls", "calls per frame"),
+        "loss": ("loss", "loss T1 (nats/frame)"),
+        "loss_difference": ("difference", f"loss − {config['against']} (nats/frame)"),
+        "loss_integral": ("limit", "loss in the limit of many sub-steps (nats/frame)"),
+        "start": ("start", "PSNR of the first span (dB)"),
+        "psnr_decay": ("decay", "PSNR decay (dB)"),
+        "mse_decay": ("growth", "growth of the MSE (MSE)"),
+    }
+    start = table[(table["quantity"] == "psnr") & (table["first_frame"] == 0)]
+    table = pandas.concat([table, start.assign(quantity="start")])
+    rows: dict[str, dict[str, str]] = {}
+    for row in table[table["quantity"].isin(quantities)].to_dict("records"):
+        error = row["standard_error"]
+        text = number(row["value"])
+        if not math.isnan(error):
+            text += f" ± {number(error, 2)}"
+        rows.setdefault(row["schedule"], {"schedule": row["schedule"]})[
+            quantities[row["quantity"]][0]
+        ] = text
+    heads = {"schedule": "schedule", **dict(quantities.values())}
+    frame = pandas.DataFrame(rows.values()).reindex(columns=list(heads))
+    return Section(
+        "trained",
+        "Networks that forget",
+        [
+            "Small networks, trained for minutes, are told apart by what they can still see: "
+            "each remembers as far as its memory reaches, and beyond it draws by chance. The "
+            "exact memory bottleneck says where that happens and what it costs.",
+            "One network, trained on a mixture of noise levels, serves every schedule. PSNR "
+            "against the truth measures prediction, not realism; its decay is read with the value "
+            "it starts from, because who starts low has little left to lose.",
+        ],
+        [_picture("panorama_memory", out), _picture("one_network_many_schedules", out)],
+        [
+            _table(
+                frame,
+                heads,
+                f"One network under {len(frame)} schedules: mean ± standard error over "
+                f"{config['clips']} clips, one training seed.",
+                "measured",
+                study="one_network_many_schedules",
+            )
+        ],
     )
 
 

@@ -18,8 +18,11 @@ from figures import (
     memory_bottleneck_by_window,
     memory_of_the_shipped_clip,
     named_schedules_figure_3,
+    one_network_many_schedules,
+    panorama_memory,
     published_retrieval_against_psnr_decay,
     schedules_at_equal_cost,
+    trained_gaussian,
     worlds,
 )
 
@@ -28,7 +31,7 @@ __all__ = ["FIGURES", "KINDS", "FigureModule"]
 KINDS = {
     "exact": "closed forms in float64 on Gaussian worlds or schedules; nothing is sampled",
     "rendered": "frames drawn by the worlds of this repository",
-    "measured": "estimated from recorded footage, with intervals",
+    "measured": "estimated from recorded footage or from trained networks, with intervals",
     "published": "quoted from the paper's tables; number of videos not published",
 }
 """What a caption says about where its numbers come from."""
@@ -67,6 +70,9 @@ FIGURES: dict[str, FigureModule] = {
             clip_against_theorem_b,
             published_retrieval_against_psnr_decay,
             memory_of_the_shipped_clip,
+            panorama_memory,
+            one_network_many_schedules,
+            trained_gaussian,
             worlds,
         ),
     )

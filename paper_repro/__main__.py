@@ -104,9 +104,10 @@ def _evaluate(chosen: Experiment, folder: Path, given: argparse.Namespace) -> No
     for row in rows:
         line = f"age {row.after}-{row.up_to}: PSNR {row.psnr:.2f} ± {row.psnr_error:.2f} dB"
         if row.rate is not None:
-            line += f", success {row.rate:.3f} [{row.rate_low:.3f}, {row.rate_high:.3f}]"
-            line += f" (by chance {row.chance:.3f})"
-        print(f"{line} ({row.frames} frames)")
+            line += f", frames right {row.frame_rate:.3f} ± {row.frame_rate_error:.3f}"
+            line += f" (by chance {row.chance:.3f}), clips with all right {row.rate:.3f}"
+            line += f" [{row.rate_low:.3f}, {row.rate_high:.3f}]"
+        print(f"{line} ({row.frames} frames of {row.clips} clips)")
 
 
 COMMANDS = {"train": _train, "sample": _sample, "evaluate": _evaluate}

@@ -2,9 +2,11 @@
 
 Frames are scored by the age of their view: how many frames ago exactly this view was last seen.
 PSNR: frames in [0, 1], clamped; per frame, then the mean over frames. On the panorama a frame is
-also a success or not, by its newly revealed columns: the mean colour of each band of them must lie
-within a tolerance of the truth in every channel. The rate that the rule gives by chance is measured
-by scoring every clip against the truth of another one.
+also a success or not, by the mean colour of each band of its newly revealed columns. Discrete
+palette: the nearest colour of the palette must be the true one in every band, no tolerance.
+Continuous palette: every channel must lie within a tolerance of the truth. The rate that the rule
+gives by chance is measured by scoring every clip against the truth of another one. Clips are the
+independent trials, frames of one clip are not: every interval is over clips.
 """
 
 from __future__ import annotations
@@ -16,18 +18,20 @@ import numpy as np
 import torch
 
 from arvdm_theory.checks import positive_integer
-from arvdm_theory.empirical import clopper_pearson
+from arvdm_theory.empirical import Estimate, Proportion
 from arvdm_theory.errors import ParameterError
 from arvdm_theory.schedule import METHODS, Schedule
 from paper_repro.arvdm.diffusion import DiffusionConfig, pixels
 from paper_repro.arvdm.network import Denoiser
 from paper_repro.arvdm.rollout import Generated, roll_out
 from paper_repro.worlds import Clips, PanoramaWorld, World
+from paper_repro.worlds.panorama import COLOURS, TEXTURES
 
 __all__ = [
     "EvaluationConfig",
     "SpanScore",
     "generate",
+    "palette",
     "revealed",
     "schedule_of",
     "score",
@@ -48,7 +52,7 @@ class EvaluationConfig:
     initialisation: `generate` the first w - Δ frames of the window, or `truth`: start from the last
         w - Δ context frames, re-noised (they are then generated once more and not counted).
     sampler: `ancestral` or `ddim`.
-    tolerance: of the panorama's rule, in levels of 255.
+    tolerance: of the rule of the panorama's continuous palette, in levels of 255.
     """
 
     clips: int = 64
@@ -75,16 +79,21 @@ class EvaluationConfig:
 class SpanScore:
     """One row: frames whose view was last seen more than `after` and at most `up_to` frames ago.
 
-    `frames` counted (those of one clip are not independent); `psnr` its mean in dB and `psnr_error`
-    the standard error of that over clips; `successes`, and `rate` with its 95 % Clopper–Pearson
-    interval over frames, and the rate by `chance`, where the world has a rule.
+    `frames` counted, in so many `clips`; `psnr` their mean in dB and `psnr_error` its
+    standard error over clips. Where the world has a rule: `frame_rate`, the mean over clips of each
+    clip's share of successes, and its standard error; `successes`, clips in which *every* counted
+    frame is one, `rate` = successes / clips with its 95 % Clopper–Pearson interval; `chance`, what
+    `frame_rate` is against the truth of another clip.
     """
 
     after: int
     up_to: int
     frames: int
+    clips: int
     psnr: float
     psnr_error: float
+    frame_rate: float | None
+    frame_rate_error: float | None
     successes: int | None
     rate: float | None
     rate_low: float | None
@@ -166,18 +175,51 @@ def revealed(world: PanoramaWorld, clips: Clips) -> np.ndarray:
     return right | left
 
 
+def palette(world: PanoramaWorld) -> np.ndarray:
+    """Mean colour in [0, 1] of a panel's band for each attribute of the discrete palette, (K, 3).
+
+    >>> palette(PanoramaWorld(palette="discrete", attributes=4)).shape
+    (4, 3)
+    """
+    assert world.panel is not None
+    number = np.arange(world.attributes)
+    values = np.repeat(COLOURS[number][:, None], world.bands, 1)
+    textures = np.repeat((number % len(TEXTURES))[:, None], world.bands, 1)
+    height = world.size // world.bands
+    means = []
+    for attribute in number.tolist():
+        # panels that all carry this attribute
+        same = [attribute] * (len(world.visible(0)) + 1)
+        view = world.picture(values[same], textures[same], 0, 0)
+        means.append(view[:height, : world.panel].mean(axis=(0, 1)) / 255.0)
+    return np.array(means)
+
+
+def _revealed_colours(world: PanoramaWorld, clips: Clips, video: np.ndarray) -> np.ndarray:
+    """Mean colour of each band of the revealed columns, `(n, T, bands, 3)`; NaN without any."""
+    columns = revealed(world, clips)[:, -video.shape[1] :, None, None, :, None]
+    n, length, height, width, _ = video.shape
+    bands = (n, length, world.bands, height // world.bands, width, 3)
+    count = columns.sum(axis=4) * bands[3]
+    total = (video.reshape(bands) * columns).sum(axis=(3, 4))
+    with np.errstate(invalid="ignore"):  # a frame that reveals nothing: 0 / 0
+        return np.asarray(total / count[:, :, 0])
+
+
 def _successes(
     world: PanoramaWorld, clips: Clips, truth: np.ndarray, made: np.ndarray, tolerance: float
 ) -> np.ndarray:
     """By the panorama's rule, `(n, T)`, for frames in [0, 1] of shape (n, T, H, W, 3)."""
-    columns = revealed(world, clips)[:, -truth.shape[1] :, None, None, :, None]
-    n, length, height, width, _ = truth.shape
-    bands = (n, length, world.bands, height // world.bands, width, 3)
-    count = columns.sum(axis=4) * bands[3]
-    total = ((made - truth).reshape(bands) * columns).sum(axis=(3, 4))
-    with np.errstate(invalid="ignore"):  # a frame that reveals nothing: 0 / 0, not a success
-        difference = np.abs(total / count[:, :, 0])
-    return np.asarray((difference <= tolerance / 255.0).all(axis=(2, 3)))
+    real, drawn = (_revealed_colours(world, clips, video) for video in (truth, made))
+    if world.palette == "discrete":
+        colours = palette(world)
+        nearest = [
+            np.linalg.norm(mean[..., None, :] - colours, axis=-1).argmin(axis=-1)
+            for mean in (real, drawn)
+        ]
+        shown = np.isfinite(real).all(axis=(2, 3))
+        return np.asarray((nearest[0] == nearest[1]).all(axis=2) & shown)
+    return np.asarray((np.abs(drawn - real) <= tolerance / 255.0).all(axis=(2, 3)))
 
 
 def score(
@@ -201,25 +243,38 @@ def score(
     rows = []
     for after, up_to in evaluation.spans:
         chosen = (age > after) & (age <= up_to)
-        frames = int(chosen.sum())
-        if not frames:
+        counted = np.flatnonzero(chosen.any(axis=1))
+        if not counted.size:
             continue
-        of_clip = [float(psnr[i][chosen[i]].mean()) for i in range(len(psnr)) if chosen[i].any()]
-        spread = float(np.std(of_clip, ddof=1) / np.sqrt(len(of_clip))) if len(of_clip) > 1 else 0.0
-        successes = None if success is None else int(success[chosen].sum())
-        low, high = (None, None) if successes is None else clopper_pearson(successes, frames)
+        rate = frame_rate = None
+        if success is not None:
+            of_clip = [success[i][chosen[i]] for i in counted]
+            rate = Proportion(sum(bool(frames.all()) for frames in of_clip), counted.size)
+            frame_rate = _mean([frames.mean() for frames in of_clip], "rate")
+        quality = _mean([psnr[i][chosen[i]].mean() for i in counted], "dB")
         rows.append(
             SpanScore(
                 after=after,
                 up_to=up_to,
-                frames=frames,
+                frames=int(chosen.sum()),
+                clips=counted.size,
                 psnr=float(psnr[chosen].mean()),
-                psnr_error=spread,
-                successes=successes,
-                rate=None if successes is None else successes / frames,
-                rate_low=low,
-                rate_high=high,
+                psnr_error=quality[1],
+                frame_rate=None if frame_rate is None else frame_rate[0],
+                frame_rate_error=None if frame_rate is None else frame_rate[1],
+                successes=None if rate is None else rate.successes,
+                rate=None if rate is None else rate.value,
+                rate_low=None if rate is None else rate.interval[0],
+                rate_high=None if rate is None else rate.interval[1],
                 chance=None if lucky is None else float(lucky[chosen].mean()),
             )
         )
     return rows
+
+
+def _mean(of_clips: list[Any], unit: str) -> tuple[float, float]:
+    """Mean over clips and its standard error, NaN for a single clip."""
+    if len(of_clips) < 2:
+        return float(of_clips[0]), float("nan")
+    estimate = Estimate.of(of_clips, unit=unit, theorem="T3")
+    return estimate.value, estimate.standard_error

@@ -164,6 +164,67 @@ def _many_schedules() -> Experiment:
     )
 
 
+_GAUSSIAN: dict[str, dict[str, Any]] = {
+    "short": {
+        "family": "autoregressive",
+        "coefficients": [0.3, 0.6],
+        "noise_variance": 0.28,
+        "dim": 4,
+    },
+    "seasonal": {
+        "family": "seasonal",
+        "period": 6,
+        "persistence": 0.97,
+        "noise_variance": 0.2,
+        "dim": 4,
+    },
+    "panorama": {  # the camera pans over 6 pixels and back, 2 a frame: every view returns
+        "family": "panorama",
+        "positions": [0, 2, 4, 6, 4, 2, 0, 2, 4, 6, 4, 2, 0, 2, 4],
+        "dim": 4,
+        "correlation_length": 4.0,
+        "noise_variance": 0.05,
+    },
+}
+"""Name → video where the truth is known, of variance near 1."""
+
+
+def _gaussian(name: str) -> Experiment:
+    """A network that every exact value can be held against: window 2, reference 1, memory 6.
+
+    Half of its batches see all of the memory, the others a newest part of it, or none.
+    """
+    levels = {"t_max": 3.0, "t_min": 0.05}
+    video = _GAUSSIAN[name]
+    return Experiment(
+        name=f"gaussian-{name}",
+        world={"name": "gaussian", "video": video, "size": 1},
+        network=NetworkConfig(
+            size=1,
+            patch=1,
+            channels=video["dim"],
+            action_dim=int(video["family"] == "panorama"),
+            window=2,
+            reference=1,
+            memory=6,
+            structure="prepend",
+            width=64,
+            layers=2,
+            pose_unit=2.0,
+            prediction="residual",
+            data_scale=1.0,
+            clean_level=levels["t_min"],
+        ),
+        data=DataConfig(count=16_384, length=15),
+        diffusion=DiffusionConfig(
+            levels="shared", high_noise=1.0, weighting="snr", memory_dropout=0.5, **levels
+        ),
+        training=TrainingConfig(
+            steps=3200, batch_size=64, precision="float32", checkpoint_every=50, keep=64
+        ),
+    )
+
+
 def _name(world: str, scale: str, row: Row) -> str:
     return "-".join([world, *(["full"] if scale == "full" else []), row.name(_SCALES[scale])])
 
@@ -172,7 +233,10 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     _name(world, scale, row): partial(_experiment, world, scale, row)
     for world, scale in _WORLDS
     for row in ROWS
-} | {"panorama-many-schedules": _many_schedules}
+} | {
+    "panorama-many-schedules": _many_schedules,
+    **{f"gaussian-{name}": partial(_gaussian, name) for name in _GAUSSIAN},
+}
 """Name → what makes the configuration."""
 
 
