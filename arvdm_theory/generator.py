@@ -453,13 +453,14 @@ def affine_denoiser(
     window = posterior * (gamma / alpha)
     context = belief.gain - (posterior * gamma) @ belief.gain
     shift, known_mean = belief.mean - truth.mean, truth.context_mean
-    other_basis = truth.raw is not None and belief.raw is None
-    if other_basis:  # the belief is in terms of (R, m), the truth of what m adds to R
-        known_mean = known_mean @ truth.raw.T
+    # with a label the belief is in terms of (R, m), the truth of what m adds to R
+    change = truth.raw if belief.raw is None else None
+    if change is not None:
+        known_mean = known_mean @ change.T
     offset = shift - _apply(window * alpha, shift)
     offset = offset - _apply(context, belief.context_mean - known_mean)
-    if other_basis:
-        context = context @ truth.raw
+    if change is not None:
+        context = context @ change
     if isinstance(denoiser, Scaled):
         window, context = denoiser.factor * window, denoiser.factor * context
         offset = denoiser.factor * offset + (denoiser.factor - 1.0) * truth.mean
