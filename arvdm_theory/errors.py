@@ -81,5 +81,5 @@ class RefusedError(ArvdmError):
 
 def _short(value: Any) -> str:
     """One line of at most about 80 characters that shows `value`."""
-    text = " ".join(str(value).split())
+    text = " ".join(str(value).split()) or repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

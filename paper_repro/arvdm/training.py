@@ -451,6 +451,9 @@ def train(
                 write_png(folder / "strips" / f"step-{done:08d}.png", picture)
     seconds = time.perf_counter() - start
     fabric.barrier()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # left to the interpreter's exit, the group's threads may outlive what they use
+        torch.distributed.destroy_process_group()
     clips = (training.steps - first) * training.batch_size
     return TrainingResult(
         network=ema,
