@@ -54,7 +54,7 @@ def _inputs(config: Config) -> list[str]:
 STUDY = Study(
     name="clip_memory",
     question="How much do the frames of the shipped clip tell about their past?",
-    revision=1,
+    revision=2,
     config=CONFIG,
     compute=compute,
     inputs=_inputs,

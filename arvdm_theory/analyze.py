@@ -8,12 +8,14 @@ schedules (D3) would lose at equal cost (Theorem A), and what the fit cannot say
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import importlib
 import io
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,8 +26,9 @@ import numpy as np
 import arvdm_theory
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.decomposition import decompose
-from arvdm_theory.errors import ParameterError
+from arvdm_theory.errors import ArvdmError, ParameterError
 from arvdm_theory.fit import (
+    VARIANCE_RANGE,
     Candidate,
     PredictiveGain,
     VideoFit,
@@ -38,6 +41,7 @@ from arvdm_theory.fit import (
 from arvdm_theory.generator import Generator
 from arvdm_theory.memory import UNITS, WindowMemoryBottleneck, window_memory_bottleneck
 from arvdm_theory.schedule import Schedule
+from arvdm_theory.video import Autoregressive
 
 __all__ = ["AnalysisResult", "MemoryCurve", "ScheduleLoss", "analyze", "named_schedules"]
 
@@ -81,23 +85,30 @@ class MemoryCurve:
     ----------
     family: of the candidate. window_lengths: `(R,)` r = 0, 1, ... frames.
     bottleneck: clean frames. noised: the same at the level of finished frames.
-    lower, upper: `(R,)`, 5th and 95th percentile over block-bootstrap refits of MB_r (clean).
+    lower, upper: `(R,)`, 5th and 95th percentile over block-bootstrap refits of MB_r (clean): the
+        spread of refits, not a calibrated confidence interval. `None` without a band.
     share_lower, share_upper: `(R,)`, the same of MB_r / total.
     windows: share of the total → smallest r that holds it, with its percentiles (`None`: longer
-        than the longest r).
-    replicates: number of refits. block: their block length in frames.
+        than the longest r, or no band).
+    replicates: number of refits tried. block: their block length in frames.
+    failed: refits without a law of finite information. fell_back: refits whose law is independent
+        frames because no stable one was found.
+    no_band: why there is no band, else `None`.
     """
 
     family: str
     bottleneck: WindowMemoryBottleneck
     noised: WindowMemoryBottleneck
-    lower: np.ndarray
-    upper: np.ndarray
-    share_lower: np.ndarray
-    share_upper: np.ndarray
+    lower: np.ndarray | None
+    upper: np.ndarray | None
+    share_lower: np.ndarray | None
+    share_upper: np.ndarray | None
     windows: dict[float, tuple[int | None, int | None, int | None]]
     replicates: int
     block: int
+    failed: int
+    fell_back: int
+    no_band: str | None
 
     @property
     def window_lengths(self) -> np.ndarray:
@@ -157,16 +168,40 @@ class AnalysisResult:
         ]
         for curve in self.curves:
             held = "".join(f"{_frames(curve.windows[f][0]):>6}" for f in FRACTIONS)
-            lines.append(f"{TITLES[curve.family]:32}{curve.bottleneck.total:8.3g}{held}")
+            lines.append(f"{TITLES[curve.family]:32}{_number(curve.bottleneck.total):>8}{held}")
         held = "".join(f"{_frames(self.gain.window_for(f)):>6}" for f in FRACTIONS)
         lines.append(f"{'held-out prediction':32}{self.gain.total:8.3g}{held}")
-        if diagnostics.hint:
-            lines.append(f"warning: {diagnostics.hint}")
+        lines.append(_headline(self))
+        lines += [f"warning: {text}" for text in self.warnings]
         lines += [f"page   {self.page}", f"tables {self.table}, {self.schedule_table}"]
         return "\n".join(lines)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What stands between these numbers and being believed."""
+        out = [self.fit.diagnostics.hint] if self.fit.diagnostics.hint else []
+        for candidate, curve in zip(self.fit.candidates, self.curves, strict=True):
+            title = TITLES[candidate.family]
+            if not candidate.reproduces_variance:
+                low, high = candidate.variance_ratio.min(), candidate.variance_ratio.max()
+                out.append(
+                    f"{title}: no setting that predicts as well has the clip's variance; a "
+                    f"component's is {_number(low)} to {_number(high)} times the clip's, "
+                    "and the information is off by about half the logarithm of that"
+                )
+            if curve.bottleneck.reason:
+                out.append(f"{title}: {curve.bottleneck.reason}")
+            if curve.no_band and curve.replicates:
+                out.append(f"{title}: no band, {curve.no_band}")
+        return out
+
     def to_json(self) -> dict[str, Any]:
-        """The same numbers, plain."""
+        """The same numbers, plain; what is infinite or not a number is `null`."""
+        plain = _plain(self._numbers())
+        assert isinstance(plain, dict)
+        return plain
+
+    def _numbers(self) -> dict[str, Any]:
         diagnostics = self.fit.diagnostics
         return {
             "source": self.source,
@@ -177,6 +212,8 @@ class AnalysisResult:
             "frames": diagnostics.frames,
             "distinct_frames": diagnostics.distinct_frames,
             "hint": diagnostics.hint,
+            "headline": _headline(self),
+            "warnings": self.warnings,
             "components": self.fit.video.dim,
             "explained_variance": self.fit.explained_variance.tolist(),
             "candidates": [
@@ -186,6 +223,11 @@ class AnalysisResult:
                     "held_out": candidate.held_out,
                     "gain": candidate.gain,
                     "gain_error": candidate.gain_error,
+                    "setting_gain": candidate.setting_gain,
+                    "setting_gain_error": candidate.setting_gain_error,
+                    "detectable": candidate.detectable,
+                    "variance_ratio": candidate.variance_ratio.tolist(),
+                    "reproduces_variance": candidate.reproduces_variance,
                     "spectral_radius": candidate.spectral_radius,
                     "ljung_box": candidate.ljung_box.tolist(),
                     "excess_kurtosis": candidate.excess_kurtosis.tolist(),
@@ -196,8 +238,12 @@ class AnalysisResult:
                 {
                     "family": curve.family,
                     **curve.bottleneck.to_json(),
-                    "lower": curve.lower.tolist(),
-                    "upper": curve.upper.tolist(),
+                    "lower": None if curve.lower is None else curve.lower.tolist(),
+                    "upper": None if curve.upper is None else curve.upper.tolist(),
+                    "refits": curve.replicates,
+                    "refits_failed": curve.failed,
+                    "refits_fell_back": curve.fell_back,
+                    "no_band": curve.no_band,
                     "window_for": {str(f): list(curve.windows[f]) for f in FRACTIONS},
                 }
                 for curve in self.curves
@@ -207,6 +253,7 @@ class AnalysisResult:
                 "gain": self.gain.gain.tolist(),
                 "standard_error": self.gain.standard_error.tolist(),
                 "window_for": {str(f): self.gain.window_for(f) for f in FRACTIONS},
+                "detectable": self.gain.detectable,
                 "targets": self.gain.targets,
             },
             "schedules": [
@@ -224,6 +271,21 @@ class AnalysisResult:
             "returns": self.returns,
             "level": self.level,
         }
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that JSON has no word for as `None`."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}" if np.isfinite(value) else "infinite"
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -256,24 +318,53 @@ def analyze(
     Raises
     ------
     MediaError, TooLittleDataError, ParameterError: as `load_frames` and `fit_video`; also if the
-    extra `plot` is not installed.
+    extra `plot` is not installed, or `out` is no folder that can be written to.
 
     Source: Theorem A, R5; moving-block bootstrap of Künsch (1989).
     """
     _require_plot()
     replicates = positive_integer("replicates", replicates, minimum=0)
     schedules = named_schedules(t_max=t_max, t_min=t_min)
-    clip = load_frames(path, crop=crop, frames=frames, every=every)
-    with one_blas_thread():
-        fit = fit_video(clip) if components is None else fit_video(clip, components=components)
-        result = _measure(fit, clip, Path(path), Path(out_dir), schedules, replicates, seed)
-    options = {"crop": crop, "frames": frames, "every": every}
-    page = _page(result, clip, {k: v for k, v in options.items() if v not in (None, 1)})
-    result.page.parent.mkdir(parents=True, exist_ok=True)
-    _write(result.table, _memory_table(result))
-    _write(result.schedule_table, _schedule_table(result))
-    _write(result.page, page)
+    with _folder(Path(out_dir)) as folder:
+        clip = load_frames(path, crop=crop, frames=frames, every=every)
+        with one_blas_thread():
+            fit = fit_video(clip) if components is None else fit_video(clip, components=components)
+            result = _measure(fit, clip, Path(path), folder, schedules, replicates, seed)
+        options = {"crop": crop, "frames": frames, "every": every}
+        page = _page(result, clip, {k: v for k, v in options.items() if v not in (None, 1)})
+        json.dumps(result.to_json(), allow_nan=False)  # before anything is written
+        _write(
+            {
+                result.table: _memory_table(result),
+                result.schedule_table: _schedule_table(result),
+                result.page: page,
+            }
+        )
     return result
+
+
+@contextlib.contextmanager
+def _folder(folder: Path) -> Iterator[Path]:
+    """The folder, made if need be and known to be writable; on failure unmade again."""
+    made = [part for part in (folder, *folder.parents) if not part.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        yield folder
+    except BaseException:
+        for part in made:
+            with contextlib.suppress(OSError):
+                part.rmdir()
+        raise
+
+
+def _unwritable(folder: Path, error: OSError) -> ParameterError:
+    reason = error.strerror or str(error)
+    return ParameterError("out", f"a folder that can be written to ({reason})", str(folder))
 
 
 def _measure(
@@ -325,19 +416,29 @@ def _require_plot() -> None:
             ) from None
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a temporary file beside it, then a rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _write(texts: Mapping[Path, str]) -> None:
+    """All or nothing: temporary files beside the targets first, then renames."""
+    temporaries: dict[Path, str] = {}
+    new = [path for path in texts if not path.exists()]
+    # mkstemp makes files private; a page is for sharing
+    umask = os.umask(0)
+    os.umask(umask)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        # mkstemp makes files private; a page is for sharing
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+        for path, text in texts.items():
+            handle, temporaries[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            os.chmod(temporaries[path], 0o666 & ~umask)
+        for path, temporary in temporaries.items():
+            if path.is_dir():
+                raise IsADirectoryError(f"{path.name} is a folder")
+            os.replace(temporary, path)
+    except BaseException as error:
+        for scrap in (*map(Path, temporaries.values()), *new):
+            with contextlib.suppress(OSError):
+                scrap.unlink()
+        if isinstance(error, OSError):
+            raise _unwritable(next(iter(texts)).parent, error) from None
         raise
 
 
@@ -377,20 +478,35 @@ def _memory_curve(
     clean = window_memory_bottleneck(candidate.video, windows, horizon=horizon)
     noised = window_memory_bottleneck(candidate.video, windows, horizon=horizon, level=level)
     block = _block_length(fit)
-    refits = [
-        window_memory_bottleneck(candidate.refit(pieces), windows, horizon=horizon)
-        for pieces in _moving_blocks(fit.scores, block, replicates, seed)
-    ]
-    values = np.array([refit.values for refit in refits] or [clean.values])
-    lower, upper = np.percentile(values, BAND, axis=0)
-    # a refit that found no information at all has no shares
-    informed = values[values[:, 0] > 0.0]
-    shares = informed / informed[:, :1] if len(informed) else np.full((1, longest + 1), np.nan)
-    share_lower, share_upper = np.percentile(shares, BAND, axis=0)
+    refits, failed, fell_back = [], 0, 0
+    for pieces in _moving_blocks(fit.scores, block, replicates, seed):
+        try:
+            video = candidate.refit(pieces)
+            refit = window_memory_bottleneck(video, windows, horizon=horizon)
+        except (ArvdmError, np.linalg.LinAlgError):
+            failed += 1
+            continue
+        if not np.isfinite(refit.values).all():
+            failed += 1
+            continue
+        # no stable state space was found: independent frames stand in for it
+        fell_back += candidate.family == "state_space" and isinstance(video, Autoregressive)
+        refits.append(refit)
+    no_band = _no_band(clean, replicates, failed, fell_back)
+    lower = upper = share_lower = share_upper = None
+    if no_band is None:
+        values = np.array([refit.values for refit in refits])
+        lower, upper = np.percentile(values, BAND, axis=0)
+        # a refit that found no information at all has no shares
+        informed = values[values[:, 0] > 0.0]
+        if len(informed):
+            share_lower, share_upper = np.percentile(informed / informed[:, :1], BAND, axis=0)
     found: dict[float, tuple[int | None, int | None, int | None]] = {}
     for fraction in FRACTIONS:
-        spread = [_or_longer(refit.window_for(fraction)) for refit in refits]
-        low, high = np.percentile(spread, BAND, method="nearest") if spread else (np.nan, np.nan)
+        low = high = np.inf
+        if no_band is None:
+            spread = [_or_longer(refit.window_for(fraction)) for refit in refits]
+            low, high = np.percentile(spread, BAND, method="nearest")
         found[fraction] = (clean.window_for(fraction), _finite_window(low), _finite_window(high))
     return MemoryCurve(
         family=candidate.family,
@@ -401,9 +517,26 @@ def _memory_curve(
         share_lower=share_lower,
         share_upper=share_upper,
         windows=found,
-        replicates=len(refits),
+        replicates=replicates,
         block=block,
+        failed=failed,
+        fell_back=fell_back,
+        no_band=no_band,
     )
+
+
+def _no_band(
+    clean: WindowMemoryBottleneck, replicates: int, failed: int, fell_back: int
+) -> str | None:
+    """Why refits have no percentiles worth showing."""
+    if replicates == 0:
+        return "no refits were asked for"
+    if not np.isfinite(clean.values).all():
+        return "the information is infinite"
+    if 2 * (failed + fell_back) > replicates:
+        text = f"{failed} of {replicates} refits failed"
+        return text + (f" and {fell_back} fell back to independent frames" if fell_back else "")
+    return None
 
 
 def _or_longer(window: int | None) -> float:
@@ -482,8 +615,15 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for row in rows:
-        writer.writerow([f"{x:.8g}" if isinstance(x, float) else x for x in row])
+        writer.writerow([_cell(x) for x in row])
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """What is infinite or not a number is left empty."""
+    if isinstance(value, float):
+        return f"{value:.8g}" if np.isfinite(value) else ""
+    return value
 
 
 def _memory_table(result: AnalysisResult) -> str:
@@ -506,17 +646,20 @@ def _memory_table(result: AnalysisResult) -> str:
             for i, r in enumerate(bottleneck.window_lengths):
                 value, total = float(bottleneck.values[i]), bottleneck.total
                 band: tuple[Any, Any, str] = ("", "", "")
-                if level == 0.0 and curve.replicates:
+                if level == 0.0 and curve.lower is not None and curve.upper is not None:
                     band = (float(curve.lower[i]), float(curve.upper[i]), "bootstrap 5-95 %")
-                share = float(1.0 - value / total) if total > 0.0 else ""
+                elif not np.isfinite(value):
+                    band = ("", "", f"infinite: {bottleneck.reason}")
+                known = np.isfinite(total)
+                share = float(1.0 - value / total) if known and total > 0.0 else ""
                 rows.append(
                     (curve.family, level, int(r), value, bits * value, *band[:2])
-                    + (total - value, share, band[2])
+                    + (total - value if known else "", share, band[2])
                 )
     gain = result.gain
     for i, r in enumerate(gain.window_lengths):
         value, error = float(gain.bottleneck[i]), float(gain.bottleneck_error[i])
-        share = float(gain.gain[i] / gain.total) if gain.total > 0.0 else ""
+        share = float(gain.gain[i] / gain.total) if gain.detectable else ""
         rows.append(
             ("held_out_prediction", 0.0, int(r), value, bits * value)
             + (value - error, value + error, float(gain.gain[i]), share, "1 block standard error")
@@ -628,14 +771,17 @@ def _memory_figure(result: AnalysisResult) -> Any:
     for curve in result.curves:
         colour, total = COLOURS[curve.family], curve.bottleneck.total
         r, values = curve.window_lengths, curve.bottleneck.values
-        left.fill_between(r, curve.lower, curve.upper, color=colour, alpha=0.18, lw=0)
+        values = np.where(np.isfinite(values), values, np.nan)  # infinite: not drawn
+        if curve.lower is not None and curve.upper is not None:
+            left.fill_between(r, curve.lower, curve.upper, color=colour, alpha=0.18, lw=0)
         handles += left.plot(
             r, values, "o-", color=colour, ms=3.5, lw=1.8, label=TITLES[curve.family]
         )
-        if total > 0.0:
+        if 0.0 < total < np.inf:
             share = np.where(values / total > floor / 10, values / total, np.nan)
-            low = np.maximum(curve.share_lower, floor / 10)
-            right.fill_between(r, low, curve.share_upper, color=colour, alpha=0.18, lw=0)
+            if curve.share_lower is not None and curve.share_upper is not None:
+                low = np.maximum(curve.share_lower, floor / 10)
+                right.fill_between(r, low, curve.share_upper, color=colour, alpha=0.18, lw=0)
             right.plot(r, share, "o-", color=colour, ms=3.5, lw=1.8)
     gain = result.gain
     style = {"fmt": "D", "color": "#222222", "ms": 5, "capsize": 3, "lw": 1.2, "zorder": 5}
@@ -645,7 +791,7 @@ def _memory_figure(result: AnalysisResult) -> Any:
             gain.window_lengths, gain.bottleneck, gain.bottleneck_error, label=held_out, **style
         )
     )
-    if gain.total > 0.0:
+    if gain.detectable:
         shown = gain.bottleneck > floor * gain.total
         share, error = gain.bottleneck / gain.total, gain.bottleneck_error / gain.total
         below = np.minimum(error, share - floor / 10)
@@ -828,8 +974,8 @@ def _curve_rows(result: AnalysisResult) -> list[dict[str, Any]]:
         held = []
         for fraction in FRACTIONS:
             value, low, high = curve.windows[fraction]
-            text = _frames(value, longest)
-            if curve.replicates:
+            text = _frames(value, longest if np.isfinite(curve.bottleneck.total) else None)
+            if curve.no_band is None:
                 text += f" ({_frames(low, longest)} to {_frames(high, longest)})"
             held.append(text)
         bottleneck = curve.bottleneck
@@ -838,12 +984,14 @@ def _curve_rows(result: AnalysisResult) -> list[dict[str, Any]]:
             {
                 "title": TITLES[curve.family],
                 "colour": COLOURS[curve.family],
-                "total": bottleneck.total,
-                "bits": bottleneck.total * UNITS["bits"],
-                "low": float(curve.lower[0]),
-                "high": float(curve.upper[0]),
+                "total": _number(bottleneck.total),
+                "bits": _number(bottleneck.total * UNITS["bits"]),
+                "low": None if curve.lower is None else float(curve.lower[0]),
+                "high": None if curve.upper is None else float(curve.upper[0]),
                 "held": held,
-                "noised": curve.noised.total,
+                "refits": _refits(curve),
+                "noised": _number(curve.noised.total),
+                "noised_bits": _number(curve.noised.total * UNITS["bits"]),
                 "noised_held": [
                     _frames(curve.noised.window_for(fraction), longest) for fraction in FRACTIONS
                 ],
@@ -851,6 +999,21 @@ def _curve_rows(result: AnalysisResult) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _refits(curve: MemoryCurve) -> str:
+    """What became of the refits, where it was not all well."""
+    parts = []
+    if curve.failed:
+        parts.append(f"{curve.failed} of {curve.replicates} refits failed")
+    if curve.fell_back:
+        parts.append(
+            f"{curve.fell_back} of {curve.replicates} refits fell back to independent frames"
+        )
+    if curve.no_band and curve.replicates:
+        more_than_half = 2 * (curve.failed + curve.fell_back) > curve.replicates
+        parts.append("no band: more than half" if more_than_half else f"no band: {curve.no_band}")
+    return f"{TITLES[curve.family]}: {'; '.join(parts)}" if parts else ""
 
 
 def _candidate_rows(fit: VideoFit) -> list[dict[str, Any]]:
@@ -865,6 +1028,11 @@ def _candidate_rows(fit: VideoFit) -> list[dict[str, Any]]:
                 "settings": _settings(candidate),
                 "gain": candidate.gain,
                 "gain_error": candidate.gain_error,
+                "setting_gain": candidate.setting_gain,
+                "setting_gain_error": candidate.setting_gain_error,
+                "variance_low": _number(float(candidate.variance_ratio.min())),
+                "variance_high": _number(float(candidate.variance_ratio.max())),
+                "reproduces_variance": candidate.reproduces_variance,
                 "behind": float(behind.mean()),
                 "behind_error": float(error),
                 "radius": candidate.spectral_radius,
@@ -888,6 +1056,9 @@ def _cautions(result: AnalysisResult) -> list[tuple[str, str]]:
     out = []
     if diagnostics.hint:
         out.append(("Held frames", f"{_sentence(diagnostics.hint)}."))
+    noted = [text for text in result.warnings if text != diagnostics.hint]
+    if noted:
+        out.append(("These laws", " ".join(f"{_sentence(text)}." for text in noted)))
     if result.returns is None:
         returns = "The clip is too short to tell how often views return."
     else:
@@ -986,27 +1157,51 @@ def _sentence(text: str) -> str:
 
 
 def _headline(result: AnalysisResult) -> str:
-    curve, gain = result.curves[0], result.gain
-    longest = int(curve.window_lengths.max())
-    window = curve.windows[0.9][0]
-    total = f"{curve.bottleneck.total:.3g} nats ({curve.bottleneck.total * UNITS['bits']:.3g} bits)"
-    if window is None:
-        first = (
-            f"The past tells {total} about the next frame, and even the last {longest} frames hold "
-            "less than 90 % of it"
-        )
-    else:
-        plural = "frames hold" if window != 1 else "frame holds"
-        number = f"{window} " if window != 1 else ""
-        first = f"The past tells {total} about the next frame; the last {number}{plural} 90 % of it"
+    gain = result.gain
+    best = result.fit.candidates[0]
+    law = _law_headline(result) if best.detectable else None
+    if not gain.detectable:
+        if law is None:
+            return (
+                "No information about the past is detectable: neither the best law nor prediction "
+                "without a law gains two standard errors on held-out frames "
+                f"({best.gain:.2g} ± {best.gain_error:.2g} and {gain.total:.2g} ± "
+                f"{gain.total_error:.2g} nats a frame)."
+            )
+        return f"{law} Prediction with no law assumed found no detectable gain from any memory."
     held = gain.window_for(0.9)
-    if held is None:
-        return f"{first} (best law). Held-out prediction found no gain from any memory."
-    error = float(gain.standard_error[int(np.argmax(gain.gain))])
-    return (
-        f"{first} (best law). Prediction of held-out frames, with no law assumed, gains "
-        f"{gain.total:.3g} ± {error:.2g} nats, 90 % of it from the last "
+    model_free = (
+        f"Prediction of held-out frames, with no law assumed, gains {gain.total:.3g} ± "
+        f"{gain.total_error:.2g} nats, 90 % of it from the last "
         f"{'frame' if held == 1 else f'{held} frames'}."
+    )
+    if law is None:
+        return f"The best law's gain on held-out frames is not detectable. {model_free}"
+    return f"{law} {model_free}"
+
+
+def _law_headline(result: AnalysisResult) -> str:
+    curve = result.curves[0]
+    longest = int(curve.window_lengths.max())
+    window, total = curve.windows[0.9][0], curve.bottleneck.total
+    if not np.isfinite(total):
+        return (
+            "By the best law the past tells everything about the next frame, infinitely many nats: "
+            "some part of the frames repeats exactly."
+        )
+    if total <= 0.0:
+        return "By the best law the past tells nothing about the next frame."
+    amount = f"{total:.3g} nats ({total * UNITS['bits']:.3g} bits)"
+    if window is None:
+        return (
+            f"The past tells {amount} about the next frame, and even the last {longest} frames "
+            "hold less than 90 % of it (best law)."
+        )
+    plural = "frames hold" if window != 1 else "frame holds"
+    number = f"{window} " if window != 1 else ""
+    return (
+        f"The past tells {amount} about the next frame; the last {number}{plural} 90 % of it "
+        "(best law)."
     )
 
 
@@ -1057,7 +1252,9 @@ def _page(result: AnalysisResult, clip: np.ndarray, options: dict[str, Any]) -> 
         gain_held=[_frames(gain.window_for(fraction)) for fraction in FRACTIONS],
         gain_total=gain.total,
         gain_targets=gain.targets,
-        gain_error=float(gain.standard_error[int(np.argmax(gain.gain))]),
+        gain_error=gain.total_error,
+        gain_detectable=gain.detectable,
+        variance_range=VARIANCE_RANGE,
         fit=fit,
         explained=100 * float(fit.explained_variance.sum()),
         diagnostics=fit.diagnostics,

@@ -27,7 +27,7 @@ import scipy.stats
 
 from arvdm_theory._gaussian import symmetrise
 from arvdm_theory.checks import positive_integer
-from arvdm_theory.errors import MediaError, ParameterError, TooLittleDataError
+from arvdm_theory.errors import ArvdmError, MediaError, ParameterError, TooLittleDataError
 from arvdm_theory.memory import UNITS
 from arvdm_theory.video import Arfima, Autoregressive, GaussianVideo, StateSpace
 
@@ -64,8 +64,18 @@ HELD_OUT_BLOCK = 48
 """Target length of a held-out block (frames); a fold of a long clip is several such blocks."""
 PREDICTORS = ("all", "own")
 """A component is predicted from the past of all components, or from its own past only."""
+STILL = 1e-12
+"""Variance given to a component that does not move at all in a piece (on average it is 1)."""
 DEPTHS = (2, 4, 8)
 """Past and future frames of the canonical-variate analysis that are tried."""
+VARIANCE_RANGE = (0.8, 1.25)
+"""A law is trusted if the stationary variance of every component, divided by the clip's, is here.
+
+Shrinking the coefficients costs a one-step predictor almost nothing and takes most of the variance
+of a slow component away, and with it the information that the past has about the next frame.
+"""
+DETECTABLE = 2.0
+"""A held-out gain counts from this many standard errors on."""
 
 
 # --- footage --------------------------------------------------------------------------------------
@@ -339,9 +349,14 @@ class Candidate:
     ----------
     family: name. video: the law fitted to the whole clip. settings: its orders, and so on.
     held_out: one-step predictive log density of held-out frames given their true past, nats a
-        frame; settings are chosen for each held-out block by the other blocks only.
+        frame. Each block is predicted by a fit that did not see it, with the setting
+        chosen (as in `fit_video`) by the scores of the *other* blocks; those are of fits that did
+        see it, and the variances of laws are compared with the whole clip's.
     held_out_error: its block standard error. scores: `(targets,)`, the same a frame.
     gain: `held_out` minus that of independent frames, nats a frame. gain_error: standard error.
+    setting_gain: the gain of `settings` on every block. A little too high: the
+        setting was chosen on these very blocks. setting_gain_error: standard error.
+    variance_ratio: `(d,)`, stationary variance of `video` divided by the clip's.
     spectral_radius: of the fitted dynamics (`None` for long memory). contraction: factor by which
         an unstable estimate was pulled inside 1 - 1/n (1: it was stable).
     ljung_box: p-value of residual whiteness, one a component. ljung_box_lags: lags it looks at.
@@ -355,6 +370,9 @@ class Candidate:
     held_out_error: float
     gain: float
     gain_error: float
+    setting_gain: float
+    setting_gain_error: float
+    variance_ratio: np.ndarray
     scores: np.ndarray
     spectral_radius: float | None
     contraction: float
@@ -363,6 +381,16 @@ class Candidate:
     excess_kurtosis: np.ndarray
     _estimator: Any
     _setting: Any
+
+    @property
+    def detectable(self) -> bool:
+        """Whether the held-out gain is at least two standard errors above 0."""
+        return _is_detectable(self.gain, self.gain_error)
+
+    @property
+    def reproduces_variance(self) -> bool:
+        """Whether `variance_ratio` of every component is in `VARIANCE_RANGE`."""
+        return _in_range(self.variance_ratio)
 
     @property
     def reach(self) -> int:
@@ -388,8 +416,9 @@ class VideoFit:
     basis: `(d, *frame)`, orthonormal components. mean_frame: `(*frame)`. scale: s > 0, pixel
         units for one unit of a score. scores: `(n, d)`, the clip in the components' coordinates.
     explained_variance: `(d,)`, share of the pixels' variance, falling.
-    candidates: every family fitted, best first. baseline: held-out log density of independent
-        Gaussian frames, nats a frame. targets: number of held-out frames scored.
+    candidates: every family fitted, best first. targets: number of held-out frames scored.
+    baseline: held-out log density of independent Gaussian frames (full or diagonal covariance,
+        whichever is better on the other blocks), nats a frame.
     diagnostics: of the footage.
     """
 
@@ -427,7 +456,7 @@ class VideoFit:
 
 @dataclass(frozen=True, eq=False)
 class PredictiveGain:
-    """Held-out information about the next frame in the last r frames.
+    """Held-out gain in predicting the next frame from the last r frames.
 
     Attributes
     ----------
@@ -455,9 +484,19 @@ class PredictiveGain:
         """Largest gain over the windows tried: what of I(X_k; past) prediction found."""
         return float(self.gain.max())
 
+    @property
+    def total_error(self) -> float:
+        """Standard error of the total."""
+        return float(self.standard_error[int(np.argmax(self.gain))])
+
+    @property
+    def detectable(self) -> bool:
+        """Whether the total is at least two standard errors above 0."""
+        return _is_detectable(self.total, self.total_error)
+
     def window_for(self, fraction: float) -> int | None:
-        """Smallest r tried with this fraction of the total; `None` without a positive total."""
-        if self.total <= 0.0:
+        """Smallest r tried with this fraction of the total; `None` if that is not detectable."""
+        if not self.detectable:
             return None
         return int(self.window_lengths[self.gain >= fraction * self.total].min())
 
@@ -486,8 +525,14 @@ def fit_video(
     - `arfima`: fractional noise in every component on its own, by Whittle likelihood.
 
     Orders, penalties and the family are chosen by the one-step predictive log density of
-    *held-out contiguous blocks* given their true past. The mean is estimated without the held-out
-    block; the components are those of the whole clip. An estimate with spectral radius above
+    *held-out contiguous blocks* given their true past, minus the nats that a law of the wrong
+    variance gets wrong in the information, $\tfrac12\sum_i|\log v_i|$, v_i the stationary variance
+    of component i over the clip's. A difference below one standard error does not settle the
+    choice: of such settings the best one with every v_i in 0.8..1.25 is taken, if there is one.
+    Independent frames, against which gains are measured, have full or diagonal covariance,
+    whichever predicts better.
+    The mean is estimated without the held-out block; the components are those of the whole clip.
+    An estimate with spectral radius above
     1 - 1/n is pulled inside (A_l → c^l A_l), so that the law is always stationary.
 
     Arguments
@@ -550,8 +595,9 @@ def one_blas_thread() -> contextlib.AbstractContextManager[Any]:
 def video_from_specification(keys: Mapping[str, Any]) -> GaussianVideo:
     """The fitted video of `{"family": "frames", ...}` without its `family` key.
 
-    Keys: `path` (required), `components`, `crop`, `frames`, `every`, as in `load_frames` and
-    `fit_video`. Raises `ParameterError` naming `video.<key>` for any other key.
+    Keys: `path` (required; relative paths start at the working directory, not at the
+    specification's folder), `components`, `crop`, `frames`, `every`, as in `load_frames` and
+    `fit_video`. Errors name the key: `ParameterError` for any other key, and those of the two.
 
     >>> video_from_specification({"path": "clip.mp4", "colour": True})
     Traceback (most recent call last):
@@ -568,7 +614,25 @@ crop, frames, every, got colour
         raise ParameterError("video.path", "the path of a clip", path)
     selection = {name: keys[name] for name in ("crop", "frames", "every") if name in keys}
     chosen = {"components": keys["components"]} if "components" in keys else {}
-    return fit_video(load_frames(path, **selection), **chosen).video
+    try:
+        clip = load_frames(path, **selection)
+    except ParameterError as error:
+        known_key = error.parameter.split(" ")[0] in selection
+        raise type(error)(
+            f"video.{error.parameter}" if known_key else "video.path",
+            error.constraint,
+            error.value,
+        ) from None
+    try:
+        return fit_video(clip, **chosen).video
+    except ParameterError as error:
+        if error.parameter == "components":
+            raise error.within("video") from None
+        # what fit_video calls frames is the clip, not the key `frames`
+        selected = " (after frames and every)" if "different frames" in error.constraint else ""
+        constraint = error.constraint.removeprefix("a clip ")
+        joined = constraint if constraint != error.constraint else f"of {constraint}"
+        raise type(error)("video.path", f"a clip {joined}{selected}", error.value) from None
 
 
 def _finite_frames(frames: Any, parameter: str = "frames") -> np.ndarray:
@@ -782,22 +846,93 @@ def _compare(
     frames, dim = series.shape
     first = max(_orders(frames, dim))
     held_out = _held_out_folds(first, frames, folds)
-    independent = _scores_out_of_fold(_Independent(), [{}], series, held_out)[first:, 0]
+    baseline = _Independent()
+    forms = baseline.settings(frames, dim)
+    independent_scores = _scores_out_of_fold(baseline, forms, series, held_out)
+    independent = _chosen_by_others(independent_scores, np.ones((len(forms), dim)), held_out)
+    independent = independent[first:]
     candidates = []
     for estimator in families:
         settings = estimator.settings(frames, dim)
+        ratios = np.stack([_variance_ratio(estimator, s, series) for s in settings])
         scores = _scores_out_of_fold(estimator, settings, series, held_out)
-        totals = scores[first:].sum(axis=0)
-        chosen = np.full(frames, np.nan)
-        for blocks in held_out:
-            rows = np.concatenate([np.arange(a, b) for a, b in blocks])
-            # the setting for a fold is chosen by the other folds
-            best = int(np.argmax(totals - scores[rows].sum(axis=0)))
-            chosen[rows] = scores[rows, best]
-        setting = settings[int(np.argmax(totals))]
-        candidates.append(_candidate(estimator, setting, series, chosen[first:], independent))
+        best = _choice(scores[first:], ratios)
+        chosen = _chosen_by_others(scores, ratios, held_out)
+        candidates.append(
+            _candidate(
+                estimator,
+                settings[best],
+                series,
+                chosen[first:],
+                scores[first:, best],
+                independent,
+            )
+        )
     ordered = sorted(candidates, key=lambda candidate: -candidate.held_out)
+    # a family takes the lead as a setting does
+    ratios = np.stack([candidate.variance_ratio for candidate in ordered])
+    lead = _choice(np.stack([candidate.scores for candidate in ordered], axis=1), ratios)
+    ordered.insert(0, ordered.pop(lead))
     return tuple(ordered), float(independent.mean()), int(independent.size)
+
+
+def _choice(scores: np.ndarray, ratios: np.ndarray) -> int:
+    r"""Column of `scores` `(n, settings)` to use, given variance ratios `(settings, d)`.
+
+    $MB_0$ of a law is half the log determinant of its stationary covariance minus that of its
+    errors. The score shows the errors; a variance ratio v takes a component's $\tfrac12\log v$ away
+    from the other term. Both are nats a frame: the best column has the largest mean score minus
+    $\tfrac12\sum|\log v|$. Of those within one block standard error of it (paired), the best one
+    with every v in `VARIANCE_RANGE` is used; if there is none, the best column.
+    """
+    costs = np.array([_information_misfit(ratio) for ratio in ratios])
+    values = scores.mean(axis=0) - costs
+    best = int(np.argmax(values))
+    error, _ = block_standard_error(scores[:, [best]] - scores)
+    trusted = (values[best] - values <= error) & [_in_range(ratio) for ratio in ratios]
+    return int(np.argmax(np.where(trusted, values, -np.inf))) if trusted.any() else best
+
+
+def _chosen_by_others(
+    scores: np.ndarray, ratios: np.ndarray, held_out: Sequence[Sequence[tuple[int, int]]]
+) -> np.ndarray:
+    """Scores `(n,)`, those of a fold with the choice that the other folds make."""
+    chosen = np.full(scores.shape[0], np.nan)
+    rows = [np.concatenate([np.arange(a, b) for a, b in blocks]) for blocks in held_out]
+    for fold, mine in enumerate(rows):
+        others = np.sort(np.concatenate([row for i, row in enumerate(rows) if i != fold]))
+        chosen[mine] = scores[mine, _choice(scores[others], ratios)]
+    return chosen
+
+
+def _variance_ratio(
+    estimator: _Estimator, setting: Mapping[str, Any], series: np.ndarray
+) -> np.ndarray:
+    """Stationary variances of the law fitted to the whole clip over the clip's, `(d,)`.
+
+    Infinite where the law is so close to a unit root that its variance is lost in rounding.
+    """
+    try:
+        variances = np.diag(estimator.fit([series], setting).video().covariance(1))
+    except ArvdmError:
+        return np.full(series.shape[1], np.inf)
+    return np.asarray(variances / series.var(axis=0))
+
+
+def _information_misfit(variance_ratio: np.ndarray) -> float:
+    """Half the sum of absolute log ratios, nats a frame; very large where there is no variance."""
+    if not np.all(np.isfinite(variance_ratio)) or variance_ratio.min() <= 0.0:
+        return 1e6
+    return 0.5 * float(np.abs(np.log(variance_ratio)).sum())
+
+
+def _in_range(variance_ratio: np.ndarray) -> bool:
+    low, high = VARIANCE_RANGE
+    return bool(np.all((variance_ratio >= low) & (variance_ratio <= high)))
+
+
+def _is_detectable(gain: float, error: float) -> bool:
+    return bool(gain > 0.0 and gain >= DETECTABLE * error)
 
 
 def _scores_out_of_fold(
@@ -824,6 +959,7 @@ def _candidate(
     setting: Mapping[str, Any],
     series: np.ndarray,
     scores: np.ndarray,
+    own_scores: np.ndarray,
     independent: np.ndarray,
 ) -> Candidate:
     law = estimator.fit([series], setting)
@@ -832,6 +968,7 @@ def _candidate(
     lags = max(2, min(20, residuals.shape[0] // 5))
     error, _ = block_standard_error(scores)
     gain_error, _ = block_standard_error(scores - independent)
+    own_error, _ = block_standard_error(own_scores - independent)
     described = dict(setting)
     if isinstance(law, _LongMemory):
         described["memory"] = law.memory.round(4).tolist()
@@ -843,6 +980,9 @@ def _candidate(
         held_out_error=float(error),
         gain=float((scores - independent).mean()),
         gain_error=float(gain_error),
+        setting_gain=float((own_scores - independent).mean()),
+        setting_gain_error=float(own_error),
+        variance_ratio=_variance_ratio(estimator, setting, series),
         scores=scores,
         spectral_radius=law.radius,
         contraction=law.contraction,
@@ -960,11 +1100,15 @@ class _Independent:
     family = "independent"
 
     def settings(self, frames: int, dim: int) -> list[dict[str, Any]]:
-        return [{}]
+        forms = ("full", "diagonal") if dim > 1 else ("full",)
+        return [{"covariance": form} for form in forms]
 
     def fit(self, segments: Sequence[np.ndarray], setting: Mapping[str, Any]) -> _Vector:
         rows = np.concatenate(segments)
-        covariance = _shrunk(rows.T @ rows / (rows.shape[0] - 1), rows.shape[0])
+        covariance = rows.T @ rows / (rows.shape[0] - 1)
+        if setting["covariance"] == "diagonal":
+            covariance = np.diag(np.diag(covariance))
+        covariance = _shrunk(covariance, rows.shape[0])
         return _Vector(np.empty((0, *covariance.shape)), covariance, 1.0, 0.0)
 
 
@@ -1193,6 +1337,8 @@ def _whittle(log_gap: np.ndarray, power: np.ndarray) -> tuple[float, float]:
         variance = np.mean(power * np.exp(memory * log_gap))
         return float(np.log(variance) - memory * np.mean(log_gap))
 
+    if float(np.mean(power)) <= STILL:  # stands still here: white, and as small as it goes
+        return 0.0, STILL
     best = scipy.optimize.minimize_scalar(objective, bounds=(-0.49, 0.49), method="bounded")
     memory = float(best.x)
     return memory, float(np.mean(power * np.exp(memory * log_gap)))
@@ -1216,7 +1362,7 @@ def predictive_gain(
     inner_folds: int = 4,
     unit: str = "nats",
 ) -> PredictiveGain:
-    r"""Held-out information about the next frame in the last r frames, without a fitted law.
+    r"""Held-out gain in predicting the next frame from the last r frames, without a fitted law.
 
     $$\hat I_r = \frac1n \sum_k \left[\log N(x_k; \hat x_k^{(r)}, \hat\Sigma^{(r)})
                  - \log N(x_k; \hat x_k^{(0)}, \hat\Sigma^{(0)})\right],$$
@@ -1224,9 +1370,13 @@ def predictive_gain(
     $\hat x^{(r)}$ a ridge regression on at most the last r frames. Its strength, the number of
     frames that it uses and $\hat\Sigma$ are chosen by cross-validation *inside* the training
     blocks; the score is on contiguous held-out blocks given their true past. Training rows whose
-    past reaches into the held-out block are left out. In expectation $\hat I_r$ is at most the
-    information in the last r frames about Gaussian frames (no predictor beats the true law), and
-    $\max_q \hat I_q - \max_{q \le r} \hat I_q$ estimates $MB_r$ (R5).
+    past reaches into the held-out block are left out.
+
+    $\hat I_r$ is an excess predictive score over an *estimated* independent law, not a bound on the
+    information in the last r frames: it misses what the predictor fails to learn, and gains what
+    the estimated independent law loses on the held-out blocks. For short clips, and clips whose
+    parts differ, it can be biased upward. $\max_q \hat I_q - \max_{q \le r} \hat I_q$ estimates
+    $MB_r$ (R5) with the same reserve.
 
     Arguments
     ---------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from arvdm_theory import analyze as analysis
 from arvdm_theory import cli
 from arvdm_theory.analyze import AnalysisResult, analyze, named_schedules
 from arvdm_theory.decomposition import decompose
-from arvdm_theory.errors import ParameterError, TooLittleDataError
+from arvdm_theory.errors import ParameterError, TooLittleDataError, UnstableError
 from arvdm_theory.fit import load_frames
 from arvdm_theory.generator import Generator
 from arvdm_theory.memory import window_memory_bottleneck
@@ -133,6 +136,7 @@ def test_bands_are_percentiles_of_refits(result: AnalysisResult) -> None:
                 for blocks in samples
             ]
         )
+        assert curve.lower is not None and curve.upper is not None
         np.testing.assert_allclose(curve.lower, np.percentile(values, 5, axis=0), rtol=1e-12)
         np.testing.assert_allclose(curve.upper, np.percentile(values, 95, axis=0), rtol=1e-12)
         assert np.all(curve.upper >= curve.lower)
@@ -303,17 +307,50 @@ def test_bad_options_leave_one_line_and_no_files(
 def test_a_failed_write_leaves_the_old_file_and_no_scraps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "memory.csv"
+    path, new = tmp_path / "memory.csv", tmp_path / "analysis.html"
     path.write_text("old")
+    real, calls = analysis.os.replace, []
 
-    def broken(*_: Any) -> None:
-        raise OSError("disk full")
+    def broken(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError("disk full")
+        real(*arguments)
 
     monkeypatch.setattr(analysis.os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        analysis._write(path, "new")
+    with pytest.raises(ParameterError, match=r"^out must be a folder that .* \(disk full\)"):
+        analysis._write({new: "page", path: "new"})
+    assert len(calls) == 2  # every text was on disk before the first rename
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+    # a target in the way is found out before anything else is replaced by it
+    calls.clear()
+    new.mkdir()
+    with pytest.raises(ParameterError, match=r"analysis\.html is a folder"):
+        analysis._write({new: "page", path: "new"})
+    assert path.read_text() == "old" and calls == []
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "load_frames", None)  # nothing may be read
+    out = tmp_path / "out"
+    out.write_text("mine")
+    for place in (out, out / "deeper"):
+        assert cli.main(["analyze", str(tmp_path / "clip.npy"), "--out", str(place)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("arvdm: out must be a folder that can be written to (")
+        assert message.count("\n") == 1
+    assert out.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
+
+
+def test_a_failed_analysis_unmakes_its_folders_only(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "short.npy", frames=20)
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(TooLittleDataError):
+        analyze(clip, tmp_path / "kept" / "new" / "newer")
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["matplotlib", "jinja2"])
@@ -330,6 +367,110 @@ def test_without_the_extra_it_is_named(
     monkeypatch.setattr(analysis.importlib, "import_module", without)
     with pytest.raises(ParameterError, match=r'pip install "arvdm-theory\[plot\]"'):
         analyze(make_clip(tmp_path / "clip.npy"), tmp_path / "out")
+
+
+# --- clips at the edge ---------------------------------------------------------------------------
+
+
+def test_a_loop_has_infinite_information(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Four pictures in turn: a state space predicts them without error."""
+    x = np.arange(16) % 8 * 30
+    loop = np.stack([np.tile(np.roll(x, k % 4 * 2), (16, 1)) for k in range(120)])
+    np.save(tmp_path / "loop.npy", loop.astype(np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = analyze(tmp_path / "loop.npy", tmp_path / "out", replicates=3)
+    assert capfd.readouterr().err == ""
+    infinite = [curve for curve in result.curves if not np.isfinite(curve.bottleneck.total)]
+    assert infinite
+    data = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    page = result.page.read_text("utf-8")
+    assert ">infinite<" in page and "nan" not in re.sub(r"base64,[^\"]*", "", page)
+    for curve in infinite:
+        assert curve.lower is None and curve.share_upper is None
+        assert curve.no_band == "the information is infinite"
+        entry = next(e for e in data["memory"] if e["family"] == curve.family)
+        assert entry["total"] is None and entry["lower"] is None and entry["reason"]
+        mine = [row for row in rows(result.table) if row["source"] == curve.family]
+        assert mine[0]["mb_nats"] == "" and mine[0]["share_of_total"] == ""
+        assert mine[0]["uncertainty"].startswith("infinite: ")
+        reason = curve.bottleneck.reason
+        assert reason is not None and any(reason in text for text in result.warnings)
+
+
+def test_refits_that_fail_are_counted(
+    result: AnalysisResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = result.fit.candidates[0]
+    real, calls = type(best).refit, []
+
+    def failing(often: int) -> Any:
+        def refit(self: Any, pieces: Any) -> Any:
+            calls.append(pieces)
+            if len(calls) % 5 < often:
+                raise UnstableError("transition", "farther from a unit root", 1.0)
+            return real(self, pieces)
+
+        return refit
+
+    for often, failed in ((1, 2), (3, 6)):
+        calls.clear()
+        monkeypatch.setattr(type(best), "refit", failing(often))
+        curve = analysis._memory_curve(best, result.fit, 8, 0.005, 10, 0)
+        assert (curve.replicates, curve.failed, curve.fell_back) == (10, failed, 0)
+        assert f"{failed} of 10 refits failed" in analysis._refits(curve)
+        if failed == 2:
+            assert curve.lower is not None and curve.no_band is None
+        else:
+            assert curve.lower is None and curve.no_band == "6 of 10 refits failed"
+            assert curve.windows[0.5][1:] == (None, None)
+
+
+def test_refits_that_fall_back_are_counted(
+    result: AnalysisResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = next(c for c in result.fit.candidates if c.family == "state_space")
+    monkeypatch.setattr(type(best), "refit", lambda *_: Autoregressive([0.0], 1.0, dim=2))
+    curve = analysis._memory_curve(best, result.fit, 8, 0.005, 4, 0)
+    assert (curve.failed, curve.fell_back) == (0, 4)
+    assert curve.no_band is not None and "4 fell back" in curve.no_band
+
+
+def test_bands_are_not_called_confidence_intervals(result: AnalysisResult) -> None:
+    page = re.sub(r"\s+", " ", result.page.read_text("utf-8"))
+    assert "the spread of refits, not calibrated confidence intervals" in page
+    assert "gain of the printed setting" in page and "variance, law / clip" in page
+
+
+def test_headline_says_when_nothing_is_detectable(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (120, 8, 8)).astype(np.uint8)
+    np.save(tmp_path / "white.npy", noise)
+    white = analyze(tmp_path / "white.npy", tmp_path / "out", components=2, replicates=0)
+    headline = white.to_json()["headline"]
+    assert headline.startswith("No information about the past is detectable")
+    assert "The past tells" not in white.page.read_text("utf-8")
+    assert white.gain.window_for(0.5) is None
+
+
+def test_headline_of_nothing_and_of_everything(result: AnalysisResult) -> None:
+    def headline(total: float) -> str:
+        curve = result.curves[0]
+        bottleneck = dataclasses.replace(curve.bottleneck, total=total)
+        changed = dataclasses.replace(curve, bottleneck=bottleneck)
+        return analysis._headline(dataclasses.replace(result, curves=(changed,)))
+
+    assert headline(0.0).startswith("By the best law the past tells nothing about the next frame.")
+    assert headline(np.inf).startswith("By the best law the past tells everything")
+    assert "inf nats" not in headline(np.inf) and "last" not in headline(0.0).split(".")[0]
+
+
+def test_a_law_of_the_wrong_variance_is_warned_of(result: AnalysisResult) -> None:
+    wrong = dataclasses.replace(result.fit.candidates[0], variance_ratio=np.array([1.0, 0.3]))
+    fit = dataclasses.replace(result.fit, candidates=(wrong, *result.fit.candidates[1:]))
+    changed = dataclasses.replace(result, fit=fit)
+    assert any("is 0.3 to 1 times the clip's" in text for text in changed.warnings)
+    assert any(title == "These laws" for title, _ in analysis._cautions(changed))
+    assert not analysis._candidate_rows(fit)[0]["reproduces_variance"]
 
 
 # --- the command's answer -------------------------------------------------------------------------
