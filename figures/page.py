@@ -576,11 +576,13 @@ def _clip_section(out: Path) -> Section:
     rows = []
     for law in summary["memory"]:
         windows = [_interval(law["window_for"][share]) for share in held]
-        low, high = number(law["lower"][0]), number(law["upper"][0])
+        spread = "no band"
+        if law["lower"] is not None and law["upper"] is not None:
+            spread = f"{number(law['lower'][0])} to {number(law['upper'][0])}"
         rows.append(
             [
                 LAWS.get(law["family"], law["family"]),
-                f"{number(law['total'])} ({low} to {high})",
+                f"{number(law['total'])} ({spread})",
                 number(law["total"] / math.log(2.0)),
                 *windows,
             ]

@@ -365,6 +365,7 @@ trained(Path(sys.argv[1]), diffusion=DROPPED)
 """
 
 
+@pytest.mark.heavy
 def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(PROCESSES.format(root=str(ROOT)))
