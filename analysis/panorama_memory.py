@@ -122,8 +122,10 @@ def compute(config: Config) -> pandas.DataFrame:
             path = np.array(manifest["path"])
             mb = forgotten_by_frame(world, path, config["context"], row["memory"], window)
             lost = float(mb[row["frame"]])
-            available = max(0.0, float(np.log(needles)) - lost)
-            if available < 1e-12:
+            available = float(np.log(needles)) - lost
+            if available < -1e-9:
+                raise ValueError(f"{lost} nats forgotten of a panel of {np.log(needles)} nats")
+            if available < 1e-12:  # rounding of an exact zero
                 available = 0.0
             # returning panels are exact by construction: the truth always succeeds
             error = (1.0 - config["confidence"]) / config["generated"]

@@ -111,4 +111,7 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
 
 def _reach(points: pandas.DataFrame) -> np.ndarray:
     low = points["rate"] - points["rate_low"]
-    return np.stack([low, points["rate_high"] - points["rate"]]).clip(0.0)
+    reach = np.stack([low, points["rate_high"] - points["rate"]])
+    if reach.min() < -1e-12:
+        raise ValueError(f"an interval misses its own rate by {-reach.min()}")
+    return np.abs(reach)  # what is below zero is rounding, checked above
