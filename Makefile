@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test test-all lint format clean distclean
+.PHONY: help setup report test test-all train lint format clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: lint ## ruff, mypy, tests and doctests
 
 test-all: lint ## the same with the tests marked heavy
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10 --durations-min 5 -m ""
+
+train: $(STAMP) ## train and measure what is missing of the paper's tables, JOBS at a time (hours)
+	$(BIN)/python -m paper_repro queue --jobs $(JOBS)
 
 lint: $(STAMP) ## ruff and mypy only
 	$(BIN)/ruff check .

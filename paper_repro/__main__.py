@@ -4,6 +4,8 @@ NAME is a named experiment (`python -m paper_repro list`). `train` makes the cli
 on where a killed run stopped; `sample` writes a picture of truth | prediction and the frames;
 `evaluate` prints the scores of the returning views by their age and writes them as CSV. With
 several processes or machines: `torchrun --nproc-per-node 2 -m paper_repro train NAME`.
+`queue [PART]` works through the compute plan of the paper's tables (those jobs that have PART in
+their names), `--jobs` at a time, and ships what it measures; `plan [PART]` says what is missing.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ArvdmError
 from paper_repro.arvdm.checkpoint import CheckpointError, newest, write_atomically
 from paper_repro.arvdm.diffusion import pixels
@@ -27,6 +30,8 @@ from paper_repro.arvdm.network import Denoiser
 from paper_repro.arvdm.training import load_network, strips, write_png
 from paper_repro.evaluate import SpanScore, generate, score
 from paper_repro.experiments import EXPERIMENTS, Experiment, experiment, override
+from paper_repro.plan import SEEDS, jobs, missing
+from paper_repro.queue import nominal_minutes, run_queue
 from paper_repro.train import run
 from paper_repro.worlds import world_from_json
 
@@ -110,6 +115,20 @@ def _evaluate(chosen: Experiment, folder: Path, given: argparse.Namespace) -> No
         print(f"{line} ({row.frames} frames of {row.clips} clips)")
 
 
+def _plan(given: argparse.Namespace) -> int:
+    plan = jobs(seeds=range(positive_integer("--seeds", given.seeds)), only=given.name or "")
+    if given.command == "plan":
+        undone = set(missing(plan))
+        for job in plan:
+            minutes = f"missing, about {nominal_minutes(job):.0f} core-minutes"
+            print(f"{job.name:50s} {minutes if job in undone else 'done'}")
+        hours = sum(map(nominal_minutes, undone)) / 60.0
+        print(f"{len(plan) - len(undone)} of {len(plan)} done; about {hours:.1f} core-hours left")
+        return 0
+    failed = run_queue(plan, given.out, processes=positive_integer("--jobs", given.jobs))
+    return 1 if failed else 0
+
+
 COMMANDS = {"train": _train, "sample": _sample, "evaluate": _evaluate}
 
 
@@ -120,8 +139,10 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=[*COMMANDS, "list"])
+    parser.add_argument("command", choices=[*COMMANDS, "list", "plan", "queue"])
     parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=2, help="of the queue at a time, default 2")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the plan, default {SEEDS}")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--folder", type=Path, help="default: OUT/train/NAME")
     parser.add_argument("--out", type=Path, default=OUT, help="default: out/ of the checkout")
@@ -134,6 +155,12 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command == "list":
         print("\n".join(EXPERIMENTS))
         return 0
+    if given.command in ("plan", "queue"):
+        try:
+            return _plan(given)
+        except ArvdmError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     if given.name is None:
         parser.error("NAME is missing; `python -m paper_repro list` shows all")
     try:

@@ -4,13 +4,15 @@ Frames are scored by the age of their view: how many frames ago exactly this vie
 PSNR: frames in [0, 1], clamped; per frame, then the mean over frames. On the panorama a frame is
 also a success or not, by the mean colour of each band of its newly revealed columns. Discrete
 palette: the nearest colour of the palette must be the true one in every band, no tolerance.
-Continuous palette: every channel must lie within a tolerance of the truth. The rate that the rule
-gives by chance is measured by scoring every clip against the truth of another one. Clips are the
-independent trials, frames of one clip are not: every interval is over clips.
+Continuous palette: every channel must lie within a tolerance of the truth. Elsewhere a rule of
+`arvdm_theory.empirical.RULES` with its threshold says so. The rate that the rule gives by chance is
+measured by scoring every clip against the truth of another one. Clips are the independent trials,
+frames of one clip are not: every interval is over clips.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 
 from arvdm_theory.checks import positive_integer
-from arvdm_theory.empirical import Estimate, Proportion
+from arvdm_theory.empirical import RULES, Estimate, Proportion, frame_scores
 from arvdm_theory.errors import ParameterError
 from arvdm_theory.schedule import METHODS, Schedule
 from paper_repro.arvdm.diffusion import DiffusionConfig, pixels
@@ -29,8 +31,11 @@ from paper_repro.worlds.panorama import COLOURS, TEXTURES
 
 __all__ = [
     "EvaluationConfig",
+    "FrameScores",
     "SpanScore",
+    "by_age",
     "generate",
+    "measure",
     "palette",
     "revealed",
     "schedule_of",
@@ -53,6 +58,7 @@ class EvaluationConfig:
         w - Δ context frames, re-noised (they are then generated once more and not counted).
     sampler: `ancestral` or `ddim`.
     tolerance: of the rule of the panorama's continuous palette, in levels of 255.
+    rule, threshold: of the other worlds, see `arvdm_theory.empirical.RULES`.
     """
 
     clips: int = 64
@@ -66,8 +72,14 @@ class EvaluationConfig:
     initialisation: str = "generate"
     sampler: str = "ancestral"
     tolerance: float = 36.0
+    rule: str | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
+        if self.rule is not None and self.rule not in RULES:
+            raise ParameterError("rule", f"one of {', '.join(RULES)}", self.rule)
+        if (self.rule is None) != (self.threshold is None):
+            raise ParameterError("threshold", "given with a rule, and only then", self.threshold)
         for name in ("clips", "context", "generated", "substeps"):
             positive_integer(name, getattr(self, name))
         if self.initialisation not in ("generate", "truth"):
@@ -222,26 +234,70 @@ def _successes(
     return np.asarray((np.abs(drawn - real) <= tolerance / 255.0).all(axis=(2, 3)))
 
 
+@dataclass(frozen=True, eq=False)
+class FrameScores:
+    """Every generated frame against the true one, arrays `(n, T)`.
+
+    `age` of its view; `error`, its mean squared error, frames in [0, 1], clamped; where the world
+    has a rule: `success`, and `lucky`, the same against the truth of another clip; where the rule
+    has a number: `score` and `lucky_score`.
+    """
+
+    age: np.ndarray
+    error: np.ndarray
+    success: np.ndarray | None = None
+    lucky: np.ndarray | None = None
+    score: np.ndarray | None = None
+    lucky_score: np.ndarray | None = None
+
+    @property
+    def psnr(self) -> np.ndarray:
+        """In dB, at most 100."""
+        return np.asarray(-10.0 * np.log10(np.maximum(self.error, 1e-10)))
+
+
+def measure(
+    world: World, clips: Clips, made: Generated, evaluation: EvaluationConfig
+) -> FrameScores:
+    """Score every generated frame of return clips."""
+    length = made.estimates.shape[1]
+    truth, generated = (
+        ((video.cpu().clamp(-1.0, 1.0) + 1.0) / 2.0).movedim(2, -1).double().numpy()
+        for video in (pixels(clips.frames)[:, -length:], made.estimates)
+    )
+    other = np.roll(truth, 1, axis=0)
+    age = clips.age[:, -length:]
+    error = ((truth - generated) ** 2).mean(axis=(2, 3, 4))
+    if isinstance(world, PanoramaWorld):
+        success, lucky = (
+            _successes(world, clips, real, generated, evaluation.tolerance)
+            for real in (truth, other)
+        )
+        return FrameScores(age, error, success, lucky)
+    if evaluation.rule is None or evaluation.threshold is None:
+        return FrameScores(age, error)
+    scores, by_chance = (
+        frame_scores(real, generated, rule=evaluation.rule) for real in (truth, other)
+    )
+    sign = 1.0 if RULES[evaluation.rule].higher else -1.0
+    success, lucky = (
+        sign * values >= sign * evaluation.threshold for values in (scores, by_chance)
+    )
+    return FrameScores(age, error, success, lucky, scores, by_chance)
+
+
 def score(
     world: World, clips: Clips, made: Generated, evaluation: EvaluationConfig
 ) -> list[SpanScore]:
     """Score the generated frames of return clips by the age of their view."""
-    length = made.estimates.shape[1]
-    both = [
-        ((video.cpu().clamp(-1.0, 1.0) + 1.0) / 2.0).movedim(2, -1).double().numpy()
-        for video in (pixels(clips.frames)[:, -length:], made.estimates)
-    ]
-    truth, generated = both
-    error = ((truth - generated) ** 2).mean(axis=(2, 3, 4))
-    psnr = -10.0 * np.log10(np.maximum(error, 1e-10))
-    success, lucky = None, None
-    if isinstance(world, PanoramaWorld):
-        success = _successes(world, clips, truth, generated, evaluation.tolerance)
-        other = np.roll(truth, 1, axis=0)
-        lucky = _successes(world, clips, other, generated, evaluation.tolerance)
-    age = clips.age[:, -length:]
+    return by_age(measure(world, clips, made, evaluation), evaluation.spans)
+
+
+def by_age(frames: FrameScores, spans: Sequence[tuple[int, int]]) -> list[SpanScore]:
+    """One row a span (after, up to) in frames of age; spans without a frame are left out."""
+    age, psnr, success, lucky = frames.age, frames.psnr, frames.success, frames.lucky
     rows = []
-    for after, up_to in evaluation.spans:
+    for after, up_to in spans:
         chosen = (age > after) & (age <= up_to)
         counted = np.flatnonzero(chosen.any(axis=1))
         if not counted.size:

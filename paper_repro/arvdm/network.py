@@ -64,6 +64,8 @@ class NetworkConfig:
     structure: one of `STRUCTURES`; compressor: `none` or one of `COMPRESSORS`; budget: its slots.
     patch: side of a token in pixels; width, layers, heads: of the transformer. For the U-Net,
         width is that of the first of `layers` resolutions, and patch serves its memory only.
+    refine: channels of the two convolutions that join the transformer's patches to a picture; 0:
+        none, so that what is not known shows as a mosaic of patches.
     pose, pose_unit: how actions become poses (`conditions.POSES`) and one step of a pose;
         headings: in a full circle, for planar poses.
     prediction: one of `PREDICTIONS`; data_scale: standard deviation of the data, for `residual`.
@@ -85,6 +87,7 @@ class NetworkConfig:
     width: int = 96
     layers: int = 3
     heads: int = 4
+    refine: int = 0
     pose: str = "sum"
     pose_unit: float = 1.0
     headings: int = 32
@@ -96,7 +99,7 @@ class NetworkConfig:
         counts = ("size", "channels", "window", "patch", "width", "layers", "heads", "headings")
         for name in (*counts, "compressor_layers"):
             positive_integer(name, getattr(self, name))
-        for name in ("action_dim", "reference", "memory", "budget"):
+        for name in ("action_dim", "reference", "memory", "budget", "refine"):
             positive_integer(name, getattr(self, name), minimum=0)
         choices = {
             "structure": STRUCTURES,
@@ -356,6 +359,27 @@ class Denoiser(nn.Module):
         return skip * x + scale * self._network(x / total.sqrt(), level, context)
 
 
+class Refinement(nn.Module):
+    """Joins the patches of an estimate: two convolutions over it, its features and the noisy frame.
+
+    The first of them start random and the second zero, so that training starts from the patches.
+    """
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.first = nn.Conv2d(2 * channels + features, features, 3, padding=1)
+        self.second = nn.Conv2d(features, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, made: Tensor, x: Tensor) -> Tensor:
+        """`made` (B, w, C + features, H, W), the noisy `x` (B, w, C, H, W) to (B, w, C, H, W)."""
+        joined = torch.cat([made, x], 2).flatten(0, 1)
+        change = self.second(functional.gelu(self.first(joined)))
+        return made[:, :, : self.channels] + change.unflatten(0, x.shape[:2])
+
+
 class Transformer(Denoiser):
     """A factorised space-time transformer on patches (the default backbone)."""
 
@@ -375,7 +399,8 @@ class Transformer(Denoiser):
         if config.structure == "cross_attention":
             self.cross.extend(CrossAttention(width, heads) for _ in range(config.layers))
         self.last = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        self.head = nn.Linear(width, numbers)
+        self.head = nn.Linear(width, numbers + config.refine * config.patch**2)
+        self.refine = Refinement(config.channels, config.refine) if config.refine else None
         for layer in (self.last[1], self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -431,7 +456,8 @@ class Transformer(Denoiser):
                 tokens = self.cross[i](tokens, positions, context.cross[i])
         shift, scale = self.last(condition)[:, :, None].chunk(2, -1)
         tokens = functional.layer_norm(tokens, tokens.shape[-1:]) * (1.0 + scale) + shift
-        return unpatch(self.head(tokens), self.config.patch, self.config.size)
+        made = unpatch(self.head(tokens), self.config.patch, self.config.size)
+        return made if self.refine is None else self.refine(made, x)
 
 
 def build(config: NetworkConfig, seed: int = 0) -> Denoiser:

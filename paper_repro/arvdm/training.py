@@ -8,11 +8,14 @@ batch and computes every n-th clip of it; the averaged gradient is one process' 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import json
 import os
 import struct
 import time
+import traceback
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -185,6 +188,30 @@ def _fabric(config: TrainingConfig, diffusion: DiffusionConfig, accelerator: str
     return fabric
 
 
+@contextlib.contextmanager
+def _processes() -> Iterator[None]:
+    """Leave the process group at the end, when nothing that was made within holds it any more.
+
+    The wrapper that averages gradients owns the group too. If that is released last, it waits for
+    the group's threads while it holds the interpreter's lock, and these may need the lock to
+    release a tensor: a deadlock, or at the interpreter's exit an abort.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if _grouped():
+            traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        if _grouped():
+            gc.collect()  # the wrapper is part of cycles
+            torch.distributed.destroy_process_group()
+
+
+def _grouped() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def _generator(seed: int, step: int) -> torch.Generator:
     # 1: apart from the streams that draw a batch's clips
     state = np.random.SeedSequence([seed, 1, step]).generate_state(2, np.uint32)
@@ -343,6 +370,7 @@ def _picture(network: Denoiser, clips: Batch, diffusion: DiffusionConfig) -> np.
 # --- the loop -------------------------------------------------------------------------------------
 
 
+@_processes()
 def train(
     network: NetworkConfig,
     diffusion: DiffusionConfig,
@@ -354,6 +382,7 @@ def train(
     name: str = "network",
     accelerator: str = "auto",
     progress: bool = True,
+    limit: float | None = None,
 ) -> TrainingResult:
     """Train a network, or go on where a killed run stopped.
 
@@ -363,6 +392,7 @@ def train(
     folder: gets `checkpoints/`, `log.jsonl`, `strips/` and `config.json`. A folder that holds
         checkpoints of the same configuration is resumed; of another one, refused.
     accelerator: `auto`, `cpu`, `cuda`, ... as Lightning Fabric names them.
+    limit: stop at the first checkpoint after so many seconds; the next call goes on from there.
 
     Raises `CheckpointError` if a checkpoint cannot be read or written, or belongs elsewhere.
     """
@@ -381,6 +411,8 @@ def train(
     }
     fabric = _fabric(training, diffusion, accelerator)
     model = build(network, training.seed).to(fabric.device)
+    if limit is not None and fabric.world_size > 1:  # their clocks would not agree
+        raise ParameterError("limit", "none with several processes", limit)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=training.learning_rate,
@@ -406,7 +438,8 @@ def train(
     parameters, averages = list(model.parameters()), list(ema.parameters())
 
     smoothed = None if checkpoint is None else float(checkpoint.metadata["loss"])
-    start = time.perf_counter()
+    start, core_start = time.perf_counter(), time.process_time()
+    done = first
     batches = source.batches(training.batch_size, network.clip, training.seed, start_step=first)
     bar = tqdm(total=training.steps, initial=first, desc=name, disable=not (progress and leads))
     with bar:
@@ -436,6 +469,7 @@ def train(
                     "learning_rate": training.rate(step),
                     "samples_per_second": round(speed, 2),
                     "seconds": round(seconds, 2),
+                    "core_seconds": round(time.process_time() - core_start, 2),
                 }
                 _append(log_path, json.dumps(entry) + "\n")
             if done % training.checkpoint_every == 0 or done == training.steps:
@@ -449,15 +483,14 @@ def train(
                 seen = next(source.batches(4, network.clip, training.seed + 1))
                 picture = _picture(ema, seen, diffusion)
                 write_png(folder / "strips" / f"step-{done:08d}.png", picture)
+            if limit is not None and seconds > limit and done % training.checkpoint_every == 0:
+                break
     seconds = time.perf_counter() - start
     fabric.barrier()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # left to the interpreter's exit, the group's threads may outlive what they use
-        torch.distributed.destroy_process_group()
-    clips = (training.steps - first) * training.batch_size
+    clips = (done - first) * training.batch_size
     return TrainingResult(
         network=ema,
-        step=training.steps,
+        step=done,
         loss=float("nan") if smoothed is None else smoothed,
         resumed_from=first,
         seconds=seconds,

@@ -1,0 +1,183 @@
+"""The compute plan of the paper's tables: its jobs, their order, their results.
+
+Per world and seed one network without memory is trained first (the row `none`). Every other row
+starts from it and trains for about the same core-time (`experiments`: 20 core-minutes, then 10 a
+row). The order is by seed, then by row, the worlds in turn, so that an interrupted plan holds whole
+tables of fewer seeds.
+
+A finished job leaves `<name>-seed-<s>.npz`, every number that was measured, and the same name with
+`.json`, its manifest; a pre-training also its weights, which the rows start from, with
+`.safetensors`. It is up to date if the manifest's key is the job's: a digest of all that the
+numbers depend on, with the revisions that are raised by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arvdm_theory.checks import positive_integer
+from arvdm_theory.errors import ParameterError
+from paper_repro.experiments import ROWS, Experiment, Row, experiment
+
+__all__ = ["RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
+
+RESULTS = Path(__file__).resolve().parent / "results" / "rows"
+WORLDS = ("maze", "blocks")
+SEEDS = 3
+MEASUREMENT = 1
+"""Revision of what `measure` measures."""
+
+_UNSEEN = ("checkpoint_every", "keep", "log_every", "strips_every", "compile", "warm_start")
+
+
+def _digest(described: Any) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of a table on one world with one training seed.
+
+    >>> Job("maze", Row("prepend", 16), 1).name, Job("maze", Row("prepend", 16), 1).start.name
+    ('maze-prepend-4-seed-1', 'maze-none-seed-1')
+    """
+
+    world: str
+    row: Row
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.world}-{self.row.name(4)}-seed-{self.seed}"
+
+    @property
+    def start(self) -> Job | None:
+        """The job whose network this one starts from."""
+        if self.row.structure == "none":
+            return None
+        return Job(self.world, Row("none"), self.seed)
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The named configuration, with this seed."""
+        named = experiment(f"{self.world}-{self.row.name(4)}")
+        training = dataclasses.replace(named.training, seed=self.seed)
+        return dataclasses.replace(named, training=training)
+
+    @cached_property
+    def training_key(self) -> str:
+        """Of all that the trained weights depend on."""
+        described = self.experiment.to_json()
+        for name in _UNSEEN:
+            del described["training"][name]
+        del described["evaluation"], described["name"]
+        return _digest([described, None if self.start is None else self.start.training_key])
+
+    @cached_property
+    def key(self) -> str:
+        """Of all that the measured numbers depend on."""
+        evaluation = self.experiment.to_json()["evaluation"]
+        return _digest([self.training_key, evaluation, MEASUREMENT])
+
+    def weights(self, results: Path = RESULTS) -> Path | None:
+        """Where the weights are that other jobs start from."""
+        return None if self.start else results / f"{self.name}.safetensors"
+
+    def folder(self, out: Path) -> Path:
+        """Where its network is trained."""
+        return out / "rows" / f"{self.name}-{self.training_key[:8]}"
+
+
+def jobs(
+    worlds: Iterable[str] = WORLDS, seeds: Iterable[int] = range(SEEDS), only: str = ""
+) -> list[Job]:
+    """All jobs in the order in which they are to be done; `only` those with this in their name.
+
+    What the ones chosen start from is among them.
+
+    >>> [job.name for job in jobs(seeds=[0])[:4]]
+    ['maze-none-seed-0', 'blocks-none-seed-0', 'maze-prepend-4-seed-0', 'blocks-prepend-4-seed-0']
+    """
+    watched = tuple(worlds)
+    for world in watched:
+        if world not in WORLDS:
+            raise ParameterError("world", f"one of {', '.join(WORLDS)}", world)
+    whole = [
+        Job(world, row, positive_integer("seed", seed, minimum=0))
+        for seed in seeds
+        for row in ROWS
+        for world in watched
+    ]
+    chosen = {job for job in whole if only in job.name}
+    if not chosen:
+        raise ParameterError("only", "a part of the name of a job", only)
+    chosen |= {job.start for job in chosen if job.start is not None}
+    return [job for job in whole if job in chosen]
+
+
+def missing(plan: Iterable[Job], results: Path = RESULTS) -> list[Job]:
+    """The jobs of a plan whose results are not there, or belong to other settings."""
+    return [job for job in plan if not _is_current(job, results)]
+
+
+def _is_current(job: Job, results: Path) -> bool:
+    try:
+        manifest = json.loads((results / f"{job.name}.json").read_text(encoding="utf-8"))
+        digests = {file: _file_digest(results / file) for file in manifest["sha256"]}
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(manifest.get("key") == job.key and digests == manifest["sha256"])
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save(
+    job: Job, arrays: dict[str, np.ndarray], manifest: dict[str, Any], results: Path = RESULTS
+) -> None:
+    """Write the numbers of a job, then its manifest; either is whole or not there.
+
+    The weights of a pre-training must be there before.
+    """
+    from paper_repro.arvdm.checkpoint import write_atomically
+
+    results.mkdir(parents=True, exist_ok=True)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    write_atomically(results / f"{job.name}.npz", packed.getvalue())
+    weights = job.weights(results)
+    files = [f"{job.name}.npz", *([] if weights is None else [weights.name])]
+    described = {
+        "name": job.name,
+        "world": job.world,
+        "row": dataclasses.asdict(job.row),
+        "seed": job.seed,
+        "key": job.key,
+        **manifest,
+        "experiment": job.experiment.to_json(),
+        "sha256": {file: _file_digest(results / file) for file in files},
+    }
+    text = json.dumps(described, indent=1, allow_nan=False) + "\n"
+    write_atomically(results / f"{job.name}.json", text.encode())
+
+
+def load(
+    plan: Iterable[Job], results: Path = RESULTS
+) -> Iterator[tuple[Job, dict[str, np.ndarray], dict[str, Any]]]:
+    """Job, arrays and manifest of every job of a plan whose results are up to date."""
+    for job in plan:
+        if _is_current(job, results):
+            manifest = json.loads((results / f"{job.name}.json").read_text(encoding="utf-8"))
+            with np.load(results / f"{job.name}.npz", allow_pickle=False) as stored:
+                yield job, {name: stored[name] for name in stored.files}, manifest

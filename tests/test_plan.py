@@ -1,0 +1,195 @@
+"""The compute plan: order, keys, resuming, and that nothing half done counts as done."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arvdm_theory.errors import ParameterError
+from paper_repro import plan, queue
+from paper_repro.experiments import ROWS, Experiment, Row, experiment, override
+from paper_repro.plan import Job, jobs, load, missing
+
+NONE, PREPEND = Row("none"), Row("prepend", 16)
+
+
+def tiny(name: str) -> Experiment:
+    """The row called `name` on 16-pixel panoramas with a network that trains in a second."""
+    world, _, row = name.partition("-")
+    assert world in plan.WORLDS
+    return override(
+        experiment(f"panorama-{row}"),
+        [
+            "network.width=16",
+            "network.layers=1",
+            "network.refine=4",
+            "data.count=8",
+            "data.length=20",
+            "training.steps=6",
+            "training.batch_size=2",
+            "training.checkpoint_every=2",
+            "evaluation.clips=3",
+            "evaluation.context=5",
+            "evaluation.generated=4",
+            "evaluation.substeps=2",
+        ],
+    )
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "experiment", tiny)
+    monkeypatch.setitem(queue.ACCUMULATION, "generated", 8)
+    monkeypatch.setitem(queue.TEACHER, "clips", 3)
+
+
+def test_a_plan_holds_whole_tables_of_fewer_seeds_first() -> None:
+    whole = jobs()
+    assert len(whole) == len(set(whole)) == len(plan.WORLDS) * plan.SEEDS * len(ROWS)
+    assert [job.seed for job in whole] == sorted(job.seed for job in whole)
+    for job in whole:
+        if job.start is not None:
+            assert whole.index(job.start) < whole.index(job)
+
+
+def test_a_part_of_a_plan_holds_what_it_starts_from() -> None:
+    names = [job.name for job in jobs(only="maze-prepend-4", seeds=[1])]
+    assert names == ["maze-none-seed-1", "maze-prepend-4-seed-1"]
+    with pytest.raises(ParameterError, match="only"):
+        jobs(only="labyrinth")
+    with pytest.raises(ParameterError, match="world"):
+        jobs(worlds=["luanti"])
+
+
+def test_keys_know_what_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("maze", PREPEND, 0)
+    key, trained = job.key, job.training_key
+    assert job.start is not None
+
+    def again(*settings: str) -> Job:
+        monkeypatch.setattr(
+            plan, "experiment", lambda name: override(experiment(name), list(settings))
+        )
+        return Job("maze", PREPEND, 0)
+
+    assert again("training.log_every=3").key == key
+    assert again("evaluation.clips=7").training_key == trained
+    assert again("evaluation.clips=7").key != key
+    assert again("training.steps=7").training_key != trained
+    assert again("network.width=16").training_key != trained
+    monkeypatch.undo()
+
+    def other_start(name: str) -> Experiment:  # only the network that it starts from differs
+        named = experiment(name)
+        return dataclasses.replace(named, revision=2) if name == "maze-none" else named
+
+    monkeypatch.setattr(plan, "experiment", other_start)
+    assert Job("maze", PREPEND, 0).training_key != trained
+
+
+@pytest.mark.usefixtures("small")
+def test_a_job_in_parts_gives_the_numbers_of_one_in_a_piece(tmp_path: Path) -> None:
+    start, row = Job("maze", NONE, 0), Job("maze", PREPEND, 0)
+    both = [start, row]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for job in both:
+        assert queue.run_job(job, tmp_path / "a", whole, limit=None) == queue.FINISHED
+    assert queue.run_job(start, tmp_path / "b", parts, limit=0.0) == queue.UNFINISHED
+    assert missing(both, parts) == both
+    assert queue.run_job(start, tmp_path / "b", parts, limit=0.0) == queue.UNFINISHED
+    assert queue.run_job(start, tmp_path / "b", parts, limit=None) == queue.FINISHED
+    assert missing(both, parts) == [row]
+    assert queue.run_job(row, tmp_path / "b", parts, limit=None) == queue.FINISHED
+    assert missing(both, parts) == []
+    for (_, one, manifest), (_, other, _) in zip(load(both, whole), load(both, parts), strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+        assert one["return_age"].shape == (3, 4)
+        assert one["component_error"].shape == (3, 2, queue.COMPONENTS)
+        # components are orthonormal: they hold a part of the whole error
+        assert np.all(one["component_error"].sum(-1) <= one["teacher_error"] * (1 + 1e-5))
+        assert manifest["training_core_seconds"] > 0.0
+    # the row starts from the network without memory, not from scratch
+    (_, scratch, _) = next(iter(load([row], whole)))
+    assert scratch["teacher_error"].shape == (3, 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_damaged_or_of_other_settings_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Job("blocks", NONE, 1)
+    queue.run_job(start, tmp_path, tmp_path / "results", limit=None)
+    assert missing([start], tmp_path / "results") == []
+
+    def other(name: str) -> Experiment:
+        return override(tiny(name), ["training.learning_rate=0.5"])
+
+    with monkeypatch.context() as changed:
+        changed.setattr(plan, "experiment", other)
+        assert len(missing([Job("blocks", NONE, 1)], tmp_path / "results")) == 1
+    for suffix in (".safetensors", ".npz", ".json"):
+        path = tmp_path / "results" / f"{start.name}{suffix}"
+        content = path.read_bytes()
+        path.write_bytes(content[:-3])
+        assert missing([start], tmp_path / "results") == [start]
+        path.unlink()
+        assert missing([start], tmp_path / "results") == [start]
+        path.write_bytes(content)
+    assert missing([start], tmp_path / "results") == []
+
+
+@pytest.mark.usefixtures("small")
+def test_a_job_that_another_process_holds_is_passed_over(tmp_path: Path) -> None:
+    job = Job("maze", NONE, 0)
+    job.folder(tmp_path).mkdir(parents=True)
+    with queue._held(job.folder(tmp_path) / "lock") as ours:
+        assert ours
+        assert queue.run_job(job, tmp_path, tmp_path / "results") == queue.HELD
+    assert not (tmp_path / "results").exists()
+
+
+class Process:
+    """Stands for a job's process; ends at once with a state."""
+
+    def __init__(self, state: int) -> None:
+        self.state = state
+
+    def poll(self) -> int:
+        return self.state
+
+
+def test_the_queue_continues_skips_and_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = jobs(seeds=[0], only="prepend-4")
+    first, second = (job for job in whole if job.start is None)
+    states = {first: [queue.UNFINISHED, queue.FINISHED], second: [queue.FAILED]}
+    started: list[Job] = []
+
+    def start(job: Job, out: Path, results: Path) -> Any:
+        started.append(job)
+        return Process(states.get(job, [queue.FINISHED]).pop(0))
+
+    monkeypatch.setattr(queue, "_start", start)
+    monkeypatch.setattr(queue.time, "sleep", lambda seconds: None)
+    failed = queue.run_queue(whole, tmp_path, tmp_path / "results", processes=2)
+    assert failed == [second]
+    assert started.count(first) == 2
+    assert [job.world for job in started if job.start] == [first.world]  # after its start, only
+    assert started.index(first) < started.index(Job(first.world, PREPEND, 0))
+    said = capsys.readouterr().out
+    assert "to be continued" in said and "failed, see" in said and "h left" in said
+
+
+def test_results_that_are_shipped_are_what_their_manifests_say() -> None:
+    for path in sorted(plan.RESULTS.glob("*.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        for name, digest in manifest["sha256"].items():
+            assert plan._file_digest(plan.RESULTS / name) == digest, name
