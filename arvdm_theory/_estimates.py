@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from arvdm_theory._needle import binary_kl
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError, TooLittleDataError
 
@@ -181,15 +182,6 @@ class Proportion:
         return f"Proportion({self.successes}/{self.n}, [{low:.3f}, {high:.3f}])"
 
 
-def _binary_kl(p: float, q: float) -> float:
-    """KL of two coins, nats; infinite if q excludes what p allows."""
-    total = 0.0
-    for a, b in ((p, q), (1.0 - p, 1.0 - q)):
-        if a > 0.0:
-            total += a * (float(np.log(a) - np.log(b)) if b > 0.0 else np.inf)
-    return total
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class NeedleBound:
     r"""M5: a certified lower bound on KL(P‖Q) from how often an event happens under each.
@@ -212,34 +204,54 @@ class NeedleBound:
 
 
 def needle_bound(
-    truth: Proportion | float, generated: Proportion, confidence: float = 0.95
+    truth: Proportion | float, generated: Proportion | float, confidence: float = 0.95
 ) -> NeedleBound:
-    r"""M5: $KL(P\|Q) \ge kl_{bin}(s_P \| s_Q)$ for any event of the whole video, from trials.
+    r"""M5: $KL(P\|Q) \ge kl_{bin}(s_P \| s_Q)$ for any event of the whole video.
 
-    With α = 1 − `confidence`: Clopper–Pearson at α/2 each, the lower limit of s_P against the upper
-    limit of s_Q, 0 if they cross. `truth`: trials on real videos (independent of the generated
-    ones' noise, not necessarily of their contexts: a union bound is used), or the number s_P itself
-    if it is known (1 where returning views are exact by construction); then s_Q gets all of α.
+    From trials, with α = 1 − `confidence`: Clopper–Pearson at α/2 each, the lower limit of s_P
+    against the upper limit of s_Q, 0 if they cross. From two known rates: the formula itself, at
+    confidence 1.
+
+    Arguments
+    ---------
+    truth: trials on real videos (independent of the generated ones' noise, not necessarily of their
+        contexts: a union bound is used), or the number s_P itself if it is known (1 where returning
+        views are exact by construction); then s_Q gets all of α.
+    generated: trials on generated videos, or the number s_Q; then s_P gets all of α.
+    confidence: of the bound from trials.
+
+    Raises `ParameterError` for a rate outside [0, 1].
+
+    Source: THEORY, M5 (data processing for one event).
 
     >>> bound = needle_bound(Proportion(50, 50), Proportion(5, 50))
     >>> round(bound.value, 3), round(bound.plug_in, 3)
     (1.175, 2.303)
     >>> needle_bound(Proportion(5, 10), Proportion(4, 10)).value
     0.0
+    >>> round(needle_bound(1.0, 0.1).value, 3)  # log(1 / s_Q)
+    2.303
     """
     alpha = 1.0 - probability("confidence", confidence)
-    if isinstance(truth, Proportion):
-        share = 0.5 * alpha
-        lower = clopper_pearson(truth.successes, truth.n, 1.0 - 2.0 * share)[0]
-        rate = truth.value
-    else:
-        if not 0.0 <= truth <= 1.0:
-            raise ParameterError("truth", "a Proportion, or a rate in [0, 1]", truth)
-        share, lower, rate = alpha, float(truth), float(truth)
-    # a one-sided limit at level `share` is an end of the two-sided interval at 1 - 2 share
-    upper = clopper_pearson(generated.successes, generated.n, 1.0 - 2.0 * share)[1]
-    value = _binary_kl(lower, upper) if lower > upper else 0.0
-    return NeedleBound(value, _binary_kl(rate, generated.value), lower, upper, 1.0 - alpha)
+    sampled = [rate for rate in (truth, generated) if isinstance(rate, Proportion)]
+    share = alpha / max(len(sampled), 1)
+    rate, lower, _ = _limits("truth", truth, share)
+    model, _, upper = _limits("generated", generated, share)
+    plug_in = binary_kl(rate, model)
+    if not sampled:
+        return NeedleBound(plug_in, plug_in, lower, upper, 1.0)
+    value = binary_kl(lower, upper) if lower > upper else 0.0
+    return NeedleBound(value, plug_in, lower, upper, 1.0 - alpha)
+
+
+def _limits(name: str, rate: Proportion | float, share: float) -> tuple[float, float, float]:
+    """The rate and its two one-sided limits, each at level `share`; a known rate is its own."""
+    if isinstance(rate, Proportion):
+        # a one-sided limit at level `share` is an end of the two-sided interval at 1 - 2 share
+        return rate.value, *clopper_pearson(rate.successes, rate.n, 1.0 - 2.0 * share)
+    if not 0.0 <= rate <= 1.0:
+        raise ParameterError(name, "a Proportion, or a rate in [0, 1]", rate)
+    return float(rate), float(rate), float(rate)
 
 
 def published_rate_bound(
