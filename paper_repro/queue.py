@@ -47,7 +47,7 @@ ACCUMULATION = {"context": 7, "generated": 64, "seed": 11_000}
 """Roll-outs that go to and fro over the 7 given frames: no view is older than 12 frames."""
 TEACHER = {"clips": 200, "length": 32, "seed": 20_000, "noise_seed": 1}
 """Held-out clips whose last window is denoised given the true frames before it."""
-COMPONENTS = 16
+COMPONENTS = (1, 2, 4, 8, 16)
 PICTURES = 2
 
 # --- one job -------------------------------------------------------------------------------------
@@ -107,9 +107,12 @@ def _held(path: Path) -> Iterator[bool]:
         yield True
 
 
-def _spent(log: Path, clock: str) -> float:
-    """Seconds of a training by its log, over all the parts of a resumed one."""
-    seconds = [json.loads(line).get(clock, 0.0) for line in log.read_text().splitlines()]
+def _spent(log: Path, clock: str) -> float | None:
+    """Seconds of a training by its log, over all the parts of a resumed one; None if not logged."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    if any(clock not in line for line in lines):
+        return None
+    seconds = [line[clock] for line in lines]
     ends = [a for a, b in zip(seconds, [*seconds[1:], 0.0], strict=True) if b < a]
     return round(sum(ends), 2)
 
@@ -121,11 +124,12 @@ def measured(job: Job, network: Denoiser) -> dict[str, np.ndarray]:
     """Every number of a job, by clip and frame.
 
     `return_*`, `(clips, generated)`: roll-outs back over the way out, fields of `FrameScores` (the
-    scores, or the successes of a rule without one); `accumulation_*` the same to and fro
-    (`ACCUMULATION`). `levels` `(M,)`, OU times, and `teacher_error` `(clips, M)`: summed squared
-    error of one frame, frames in [-1, 1], mean over
-    the window, teacher forced; `component_error` `(clips, M, P)`: its parts along the world's P
-    first principal components. For seed 0 also `pictures_*`, two videos of bytes.
+    scores, or the successes of a rule without one); `accumulation_age` and `accumulation_error`
+    alike, to and fro (`ACCUMULATION`). `levels` `(M,)`, OU times, and `teacher_error` `(clips, M)`:
+    summed squared error of one frame, frames in [-1, 1], mean over the window, teacher forced;
+    `component_error` `(clips, M, 5)`: its part in the span of the world's first 1, 2, 4, 8 and 16
+    principal components. For seed 0 also `pictures_generated`, two of the returning videos in
+    bytes, and with the row `none` `pictures_truth`.
     """
     chosen = job.experiment
     world = world_from_json(chosen.world)
@@ -143,7 +147,7 @@ def measured(job: Job, network: Denoiser) -> dict[str, np.ndarray]:
             made = generate(network, part, seeded, chosen.diffusion)
             frames = measure(world, part, made, evaluation)
             numbers = ("score", "lucky_score") if frames.score is not None else ("success", "lucky")
-            for key in ("age", "error", *numbers):
+            for key in ("age", "error", *(numbers if name == "return" else ())):
                 parts.setdefault(key, []).append(getattr(frames, key))
             pictures.append(made.estimates[:PICTURES])
         for key, values in parts.items():
@@ -151,7 +155,8 @@ def measured(job: Job, network: Denoiser) -> dict[str, np.ndarray]:
             small = {"i": np.int16, "f": np.float32, "b": np.bool_}[joined.dtype.kind]
             out[f"{name}_{key}"] = joined.astype(small)
         if job.seed == 0 and name == "return":
-            out["pictures_truth"] = clips.frames[:PICTURES]
+            if job.start is None:
+                out["pictures_truth"] = clips.frames[:PICTURES, evaluation.context :]
             shown = (pictures[0].clamp(-1.0, 1.0) + 1.0) * 127.5
             out["pictures_generated"] = shown.round().byte().movedim(2, -1).numpy()
     return out | _teacher_forced(world, network, chosen.evaluation, job)
@@ -187,7 +192,8 @@ def _teacher_forced(
                 x = noised(clean, gamma, _noise(clean, generator))
                 error = (network.denoise(x, gamma, context) - clean).movedim(2, -1).flatten(2)
                 by_level.append(error.square().sum(-1).mean(1))
-                by_component.append((error @ basis).square().mean(1))
+                along = (error @ basis).square().mean(1).cumsum(-1)
+                by_component.append(along[:, [count - 1 for count in COMPONENTS]])
         total.append(torch.stack(by_level, 1))
         parts.append(torch.stack(by_component, 1))
     return {
@@ -201,7 +207,7 @@ def _noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.randn(like.shape, generator=generator)
 
 
-def components(world: World, count: int = COMPONENTS) -> np.ndarray:
+def components(world: World, count: int = COMPONENTS[-1]) -> np.ndarray:
     """The first principal components of a world's frames, `(H W C, count)`, float32, orthonormal.
 
     Of 1,500 frames of 300 clips, frames in [-1, 1], the mean taken away; signs such that the
