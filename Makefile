@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test test-all train lint format clean distclean
+.PHONY: help setup report test test-all bench train lint format clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,16 @@ test-all: lint ## the same with the tests marked heavy
 
 train: $(STAMP) ## train and measure what is missing of the paper's tables, JOBS at a time (hours)
 	$(BIN)/python -m paper_repro queue --jobs $(JOBS)
+
+bench: $(STAMP) ## time our ways beside others, write docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[bench]'
+	mkdir -p out
+	$(BIN)/python -m pytest tests/benchmarks -p no:xdist --benchmark-timer time.process_time \
+	    --benchmark-columns median,iqr,rounds --benchmark-json out/benchmarks.json
+	$(BIN)/python -m tests.benchmarks out/benchmarks.json
+
+tables: $(STAMP) ## print the paper's tables, published and measured side by side
+	@$(BIN)/python -m analysis.paper_tables
 
 lint: $(STAMP) ## ruff and mypy only
 	$(BIN)/ruff check .

@@ -8,7 +8,6 @@ loss of Theorem C (teacher forced), and PSNR along roll-outs. Shipped measuremen
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from pathlib import Path
@@ -199,12 +198,7 @@ run = STUDY.run
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m analysis.{NAME}", description=__doc__)
-    parser.add_argument("--measure", action="store_true", help="train or resume, then measure anew")
-    parser.add_argument("--folder", type=Path, default=OUT / "train", help="of the networks")
-    given = parser.parse_args(arguments)
-    if given.measure:
-        measure(folder=given.folder)
+    shipped.command(NAME, __doc__, measure, arguments)
     run()
 
 

@@ -8,7 +8,6 @@ shipped; `python -m analysis.panorama_memory --measure` trains (or resumes) and 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from pathlib import Path
@@ -81,7 +80,7 @@ def forgotten_by_frame(
     # chunks are counted from frame 0: repeat the first frame until the context fills some
     padding = -context % window
     padded = np.concatenate([np.repeat(path[:1], padding), path])
-    by_frame = []
+    by_frame: list[float] = []
     for t in range(context, len(path)):
         end = padding + t + 1
         now = world.exact_memory_bottleneck(padded[:end], memory, window)[-1]
@@ -253,12 +252,7 @@ run = STUDY.run
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m analysis.{NAME}", description=__doc__)
-    parser.add_argument("--measure", action="store_true", help="train or resume, then measure anew")
-    parser.add_argument("--folder", type=Path, default=OUT / "train", help="of the networks")
-    given = parser.parse_args(arguments)
-    if given.measure:
-        measure(folder=given.folder)
+    shipped.command(NAME, __doc__, measure, arguments)
     run()
 
 

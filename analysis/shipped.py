@@ -6,22 +6,23 @@ came about. Studies derive everything else from them, and measure again only whe
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.metadata
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas
 
 import arvdm_theory
-from analysis.study import ROOT, write_atomically
+from analysis.study import OUT, ROOT, write_atomically
 from arvdm_theory.errors import RefusedError
 
-__all__ = ["RESULTS", "files_of", "read", "training_seconds", "versions", "write"]
+__all__ = ["RESULTS", "command", "files_of", "read", "training_seconds", "versions", "write"]
 
 RESULTS = ROOT / "paper_repro" / "results"
 TABLE, MANIFEST = "measured.csv", "manifest.json"
@@ -93,3 +94,15 @@ def training_seconds(log: Path) -> float:
     seconds = [json.loads(line)["seconds"] for line in log.read_text().splitlines()]
     ends = [a for a, b in zip(seconds, [*seconds[1:], 0.0], strict=True) if b < a]
     return round(sum(ends), 2)
+
+
+def command(
+    study: str, description: str | None, measure: Callable[..., None], arguments: list[str] | None
+) -> None:
+    """`python -m analysis.STUDY [--measure]`: call `measure(folder=...)` if asked to."""
+    parser = argparse.ArgumentParser(prog=f"python -m analysis.{study}", description=description)
+    parser.add_argument("--measure", action="store_true", help="train or resume, then measure anew")
+    parser.add_argument("--folder", type=Path, default=OUT / "train", help="of the networks")
+    given = parser.parse_args(arguments)
+    if given.measure:
+        measure(folder=given.folder)

@@ -190,7 +190,7 @@ def _key(parts: Any) -> str:
 
 
 def _law(chosen: Any, config: Config) -> tuple[Schedule, Any]:
-    from paper_repro.worlds import world_from_json
+    from paper_repro.worlds import GaussianWorld, world_from_json
 
     levels = {"t_max": chosen.diffusion.t_max, "t_min": chosen.diffusion.t_min}
     schedule = Schedule.chunk(chosen.network.window, substeps=config["substeps"], **levels)
@@ -200,7 +200,9 @@ def _law(chosen: Any, config: Config) -> tuple[Schedule, Any]:
         raise ParameterError(
             "steps", f"so few that at most {held} frames are finished before the last", seen
         )
-    return schedule, world_from_json(chosen.world).video
+    world = world_from_json(chosen.world)
+    assert isinstance(world, GaussianWorld)
+    return schedule, world.video
 
 
 def _floor(video: Any, schedule: Schedule, config: Config, memory: str, chosen: Any) -> LeastLoss:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from array_api_compat import array_namespace, is_torch_array
@@ -231,7 +231,7 @@ class Levels:
 class DenoiserFunction(Protocol):
     """The protocol of a denoiser; see the module's description."""
 
-    def __call__(self, x: Array, gamma: Array, **given: Any) -> Array:
+    def __call__(self, x: Array, gamma: Array, /, *args: Any, **given: Any) -> Array:
         """The estimate of the clean window, of the shape of `x`."""
 
 
@@ -409,6 +409,19 @@ class Sums:
     evaluations: int
 
 
+class TeacherForcing(TypedDict, total=False):
+    """How `Teacher.of` shows clips to denoisers; `denoising_loss` describes each."""
+
+    action: Array | None
+    context: int
+    steps: int | None
+    draws: int | None
+    panels: int
+    seed: int
+    batch: int
+    confidence: float
+
+
 @dataclass(frozen=True, eq=False)
 class Teacher:
     """Real clips cut into windows, noised, and shown to denoisers."""
@@ -429,15 +442,15 @@ class Teacher:
         schedule: Schedule,
         clips: Array,
         *,
-        action: Array | None,
-        context: int,
-        steps: int | None,
-        draws: int | None,
-        rule: str,
-        panels: int,
-        seed: int,
-        batch: int,
-        confidence: float,
+        rule: str = "sub_steps",
+        action: Array | None = None,
+        context: int = 0,
+        steps: int | None = None,
+        draws: int | None = None,
+        panels: int = 2,
+        seed: int = 0,
+        batch: int = 64,
+        confidence: float = 0.95,
     ) -> Teacher:
         if not isinstance(schedule, Schedule):
             raise ParameterError("schedule", "a Schedule", type(schedule).__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,9 @@ _EXAMPLES = """examples:
   arvdm schema > spec.schema.json       JSON Schema of a specification
   arvdm analyze clip.mp4 --out page     what the frames of a real video carry about their past
 """
+
+_RANGES = ("--frames", "--crop")
+_MINUS = re.compile(r"-\s*[\d:,]")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     analyze.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--frames -5:` as `--frames=-5:`; argparse takes a range with a leading minus for an option.
+
+    >>> _joined(["analyze", "clip.mp4", "--frames", "-5:", "--json"])
+    ['analyze', 'clip.mp4', '--frames=-5:', '--json']
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in _RANGES and _MINUS.match(argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _decompose(arguments: argparse.Namespace) -> str:
@@ -180,7 +199,7 @@ def _analyze(arguments: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         if parsed.command == "schema":
             text = json.dumps(specification.schema(), indent=2)

@@ -35,7 +35,7 @@ frames' noise all end up in one standard error, clustered by clip: clips are the
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import scipy.linalg
@@ -82,6 +82,7 @@ from arvdm_theory._teacher_forcing import (
     Batch,
     DenoiserFunction,
     Teacher,
+    TeacherForcing,
     View,
     WeightedError,
     no_gradients,
@@ -150,15 +151,8 @@ def denoising_loss(
     *,
     reference: int = 0,
     memory: int | None = 0,
-    action: Array | None = None,
-    context: int = 0,
-    steps: int | None = None,
-    draws: int | None = None,
     rule: str = "sub_steps",
-    panels: int = 2,
-    seed: int = 0,
-    batch: int = 64,
-    confidence: float = 0.95,
+    **forcing: Unpack[TeacherForcing],
 ) -> WeightedError:
     r"""T1: the γ-weighted denoising loss of Theorem C on held-out real video, teacher forced.
 
@@ -174,16 +168,21 @@ def denoising_loss(
     denoiser: see the protocol. schedule: D1.
     clips: `(n, T, ...)` held-out clips, clean, n ≥ 2 independent ones. Bytes are scaled to [-1, 1].
     reference: r; memory: at most so many frames before them (`None`: all). As many as exist.
-    action: `(n, T, A)` or `None`.
-    context: frames of each clip that are given, before the video proper; steps: K AR steps
+    rule: one of `LEVEL_RULES`; `integral` gives the same without DE.
+
+    and how the clips are shown (`forcing`, the same for T1, T2 and SEE):
+
+    action: `(n, T, A)`, default `None`.
+    context: frames of each clip that are given, before the video proper (0); steps: K AR steps
         (default: as many as fit), which finish KΔ frames after the context.
-    draws: `None` evaluates every (AR step, level) of every clip. A number S draws S of them a clip,
-        stratified (one uniform number in each of S equal strata of the cumulative probability,
-        AR step by AR step) with importance
+    draws: `None` (the default) evaluates every (AR step, level) of every clip. A number S draws S
+        of them a clip, stratified (one uniform number in each of S equal strata of the cumulative
+        probability, AR step by AR step) with importance
         $p(k,n)\propto\sum_j\Delta\gamma_{j,n}/(1/v+\gamma_{j,n})$, v the pixels' variance, mixed
         with a tenth of the uniform law; a draw is weighted 1/(S p): unbiased for any S ≥ 1.
-    rule: one of `LEVEL_RULES`; `integral` gives the same without DE. panels: of its quadrature.
-    seed: of the noise, which does not depend on `batch`. batch: windows a call.
+    panels: of the quadrature of the rule `integral` (2).
+    seed: of the noise (0), which does not depend on `batch`, windows a call (64).
+    confidence: of the intervals (.95).
 
     Returns nats; standard errors are clustered by clip.
 
@@ -201,19 +200,7 @@ def denoising_loss(
     >>> abs(loss.total.z(floor.total)) < 4.0
     True
     """
-    teacher = Teacher.of(
-        schedule,
-        clips,
-        action=action,
-        context=context,
-        steps=steps,
-        draws=draws,
-        rule=rule,
-        panels=panels,
-        seed=seed,
-        batch=batch,
-        confidence=confidence,
-    )
+    teacher = Teacher.of(schedule, clips, rule=rule, **forcing)
     view = View.of(schedule, reference, memory, truth=False)
 
     def integrand(windows: Batch) -> np.ndarray:
@@ -233,15 +220,8 @@ def score_error(
     *,
     reference: int = 0,
     memory: int | None = 0,
-    action: Array | None = None,
-    context: int = 0,
-    steps: int | None = None,
-    draws: int | None = None,
     rule: str = "sub_steps",
-    panels: int = 2,
-    seed: int = 0,
-    batch: int = 64,
-    confidence: float = 0.95,
+    **forcing: Unpack[TeacherForcing],
 ) -> WeightedError:
     r"""SEE against a known truth: $\tfrac12\sum\Delta\gamma\,E\|\hat x_j - m_j\|^2$ (Theorem A).
 
@@ -261,19 +241,7 @@ def score_error(
     >>> abs(see.total.z(truth)) < 4.0
     True
     """
-    teacher = Teacher.of(
-        schedule,
-        clips,
-        action=action,
-        context=context,
-        steps=steps,
-        draws=draws,
-        rule=rule,
-        panels=panels,
-        seed=seed,
-        batch=batch,
-        confidence=confidence,
-    )
+    teacher = Teacher.of(schedule, clips, rule=rule, **forcing)
     told = View.of(schedule, reference, memory, truth=False)
     real = View.of(schedule, reference, memory, truth=True)
 
@@ -296,14 +264,7 @@ def memory_bottleneck_estimate(
     memory: int | None = 0,
     past: int | None = None,
     projection: Any = None,
-    action: Array | None = None,
-    context: int = 0,
-    steps: int | None = None,
-    draws: int | None = None,
-    panels: int = 2,
-    seed: int = 0,
-    batch: int = 64,
-    confidence: float = 0.95,
+    **forcing: Unpack[TeacherForcing],
 ) -> WeightedError:
     r"""T2: the memory bottleneck of a trained family, from two denoisers (I-MMSE).
 
@@ -339,19 +300,7 @@ def memory_bottleneck_estimate(
     >>> abs(estimate.total.z(mb)) < 4.0
     True
     """
-    teacher = Teacher.of(
-        schedule,
-        clips,
-        action=action,
-        context=context,
-        steps=steps,
-        draws=draws,
-        rule="integral",
-        panels=panels,
-        seed=seed,
-        batch=batch,
-        confidence=confidence,
-    )
+    teacher = Teacher.of(schedule, clips, rule="integral", **forcing)
     short = View.of(schedule, reference, memory, truth=False)
     if past is not None:
         positive_integer("past", past, 0)

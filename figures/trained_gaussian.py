@@ -39,7 +39,9 @@ BATCH = "training steps (64 clips of 9 frames)"
 
 def _bars(ax: Axes, rows: pandas.DataFrame, shift: float = 1.0, **given: Any) -> None:
     """Values with their intervals; open marks where the network is shown no memory."""
-    hollow = {"markerfacecolor": style.paper()} if (rows["memory"] == "none").all() else {}
+    hollow: dict[str, Any] = {}
+    if (rows["memory"] == "none").all():
+        hollow["markerfacecolor"] = style.paper()
     ax.errorbar(
         rows["training_steps"] * shift,
         rows["value"],

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ SLICE = 30 * 60.0
 FINISHED, UNFINISHED, HELD, FAILED = 0, 10, 11, 1
 """Exit states of a job's process."""
 
-ACCUMULATION = {"context": 7, "generated": 64, "seed": 11_000}
+ACCUMULATION: dict[str, Any] = {"context": 7, "generated": 64, "seed": 11_000}
 """Roll-outs that go to and fro over the 7 given frames: no view is older than 12 frames."""
 TEACHER = {"clips": 200, "length": 32, "seed": 20_000, "noise_seed": 1}
 """Held-out clips whose last window is denoised given the true frames before it."""
@@ -134,7 +135,8 @@ def measured(job: Job, network: Denoiser) -> dict[str, np.ndarray]:
     chosen = job.experiment
     world = world_from_json(chosen.world)
     out: dict[str, np.ndarray] = {}
-    for name, changes in (("return", {}), ("accumulation", ACCUMULATION)):
+    rolled: dict[str, dict[str, Any]] = {"return": {}, "accumulation": ACCUMULATION}
+    for name, changes in rolled.items():
         evaluation = dataclasses.replace(chosen.evaluation, **changes)
         clips = world.return_clips(
             evaluation.clips, evaluation.context, evaluation.generated, evaluation.seed

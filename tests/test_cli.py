@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,3 +267,24 @@ def test_extreme_values_are_a_number_or_a_refusal(spec: Any, capsys, tmp_path) -
 def test_text_and_booleans_are_not_numbers(section, keys, capsys, tmp_path) -> None:
     code, out, err = run(changed(section, **keys), capsys, tmp_path)
     assert (code == 2 and out == "" and "numbers" in err) or "OU time" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frames", "-5:"], "frames must be a:b with 0 <= a < b <= 30, got -5:"),
+        (["--frames=-5:-1"], "frames must be a:b with 0 <= a < b <= 30, got -5:-1"),
+        (["--frames", " -5:"], "frames must be a:b with 0 <= a < b <= 30, got -5:"),
+        (["--crop", "-3:2,0:2"], "crop (x) must be a:b with 0 <= a < b <= 4, got -3:2"),
+    ],
+)
+def test_a_range_with_a_minus_is_refused_as_a_range(options, message, capsys, tmp_path) -> None:
+    clip = tmp_path / "clip.npy"
+    np.save(clip, np.random.default_rng(0).integers(0, 256, (30, 2, 4)).astype(np.uint8))
+    assert main(["analyze", str(clip), "--out", str(tmp_path / "out"), *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == f"arvdm: {message}\n"
+    # an option that follows is still an option
+    with pytest.raises(SystemExit):
+        main(["analyze", str(clip), "--frames", "--json"])
+    assert "expected one argument" in capsys.readouterr().err
