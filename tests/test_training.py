@@ -378,7 +378,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         cwd=ROOT,
         env=environment,
     )
