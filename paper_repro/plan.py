@@ -112,11 +112,14 @@ def jobs(
     for world in watched:
         if world not in WORLDS:
             raise ParameterError("world", f"one of {', '.join(WORLDS)}", world)
+    numbers = [positive_integer("seed", seed, minimum=0) for seed in seeds]
     whole = [
-        Job(world, row, positive_integer("seed", seed, minimum=0))
-        for seed in seeds
+        Job(world, row, seed)
+        for ours in (False, True)
+        for seed in numbers
         for row in ROWS
         for world in watched
+        if (row.compressor == "state_space") == ours
     ]
     chosen = {job for job in whole if only in job.name}
     if not chosen:

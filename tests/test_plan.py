@@ -51,7 +51,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_holds_whole_tables_of_fewer_seeds_first() -> None:
     whole = jobs()
     assert len(whole) == len(set(whole)) == len(plan.WORLDS) * plan.SEEDS * len(ROWS)
-    assert [job.seed for job in whole] == sorted(job.seed for job in whole)
+    papers = [job for job in whole if job.row.compressor != "state_space"]
+    assert whole[: len(papers)] == papers
+    assert [job.seed for job in papers] == sorted(job.seed for job in papers)
     for job in whole:
         if job.start is not None:
             assert whole.index(job.start) < whole.index(job)
