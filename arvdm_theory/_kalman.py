@@ -2,7 +2,8 @@
 
     z_1 ~ N(m, P),   z_{i+1} = A_i z_i + N(0, Q_i),   x_i = C_i z_i + N(0, V_i)
 
-Arrays that do not change with time have a leading axis of length one.
+Entries past the end of an array repeat its last one, so that arrays which do not change with time
+have a leading axis of length one.
 """
 
 from __future__ import annotations
@@ -36,18 +37,23 @@ class LinearGaussian:
     def at(self, name: str, index: int) -> np.ndarray:
         """Entry `index` (0 for frame 1) of one of the time-indexed arrays."""
         values: np.ndarray = getattr(self, name)
-        return values[index if values.shape[0] > 1 else 0]
+        return values[min(index, values.shape[0] - 1)]
 
     def span(self, name: str, indices: np.ndarray) -> np.ndarray:
         """Entries at several indices, broadcastable against `indices`."""
         values: np.ndarray = getattr(self, name)
-        return values[indices] if values.shape[0] > 1 else values
+        return values[np.minimum(indices, values.shape[0] - 1)] if values.shape[0] > 1 else values
+
+    @property
+    def constant_from(self) -> int:
+        """Index of the frame from which on no array changes with time."""
+        arrays = (self.transition, self.process, self.emission, self.noise)
+        return max(array.shape[0] for array in arrays) - 1
 
     @property
     def time_invariant(self) -> bool:
         """Whether no array changes with time."""
-        arrays = (self.transition, self.process, self.emission, self.noise)
-        return all(array.shape[0] == 1 for array in arrays)
+        return self.constant_from == 0
 
 
 def state_moments(model: LinearGaussian, frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +116,9 @@ def filter_step(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One measurement update, Joseph form: `(filtered covariance, gain, innovation covariance)`."""
     cross = covariance @ emission.T
-    innovation = symmetrise(emission @ cross) + noise
+    seen = emission @ cross
+    innovation = 0.5 * (seen + seen.T) + noise
     gain = np.linalg.solve(innovation, cross.T).T
     keep = np.eye(covariance.shape[0]) - gain @ emission
-    return symmetrise(keep @ covariance @ keep.T + gain @ noise @ gain.T), gain, innovation
+    left = keep @ covariance @ keep.T + gain @ noise @ gain.T
+    return 0.5 * (left + left.T), gain, innovation

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import scipy.integrate
@@ -34,7 +34,8 @@ from arvdm_theory._gaussian import (
     trace,
     transpose,
 )
-from arvdm_theory._window_law import Law, WindowLaw, window_law
+from arvdm_theory._innovations import BlockKL, OutputKL
+from arvdm_theory._window_law import DenseLaws, KalmanLaws, Law, WindowLaw, window_laws
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
 from arvdm_theory.generator import (
     AffineDenoiser,
@@ -43,11 +44,13 @@ from arvdm_theory.generator import (
     Generator,
     LinearMemory,
     Resolved,
+    ResolvedLaws,
     SubStep,
     affine_denoiser,
     generated_law,
     generator_context,
     resolve,
+    resolved_laws,
 )
 from arvdm_theory.schedule import RollOut, Schedule
 from arvdm_theory.video import GaussianVideo
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Decomposition",
     "ScheduleComparison",
+    "Totals",
     "compare_schedules",
     "decompose",
     "discretisation_error",
@@ -278,12 +282,7 @@ class Decomposition:
     @property
     def unreliable(self) -> tuple[str, ...]:
         """Names of the numbers whose error bound exceeds 1 % of them (and 1e-9 nats)."""
-        values = {name: getattr(self, name) for name in self.error_bound}
-        return tuple(
-            name
-            for name, bound in self.error_bound.items()
-            if values[name] is not None and bound > max(1e-9, 0.01 * abs(values[name]))
-        )
+        return _unreliable(self)
 
     @property
     def theorem_b_per_step(self) -> np.ndarray | None:
@@ -313,42 +312,15 @@ class Decomposition:
 
         `unit`: `nats` or `bits`.
         """
-        if not isinstance(unit, str) or unit not in _UNITS:
-            raise ParameterError("unit", f"one of {', '.join(_UNITS)}", unit)
-        scale = _UNITS[unit]
-
-        def number(value: float | None) -> float | None:
-            return None if value is None else value * scale
+        scale = _scale(unit)
 
         def array(value: np.ndarray | None) -> list[float] | None:
             return None if value is None else (value * scale).tolist()
 
-        out: dict[str, Any] = {name: number(getattr(self, name)) for name in _TOTALS}
+        out = _described(self, unit)
         for name in ("nie", "see", "de", "see_plus_de", "mb", "output", "clip", "theorem_b"):
             out[f"{name}_per_step"] = array(getattr(self, f"{name}_per_step"))
-        if self.expected_see is not None:
-            mean, error, trials = self.expected_see
-            out["expected_see"] = {
-                "mean": mean * scale,
-                "standard_error": error * scale,
-                "trials": trials,
-            }
-        plan, dim = self.roll_out, self.video.dim
-        return out | {
-            "refused": self.refused,
-            "error_bound": {key: value * scale for key, value in self.error_bound.items()},
-            "unreliable": list(self.unreliable),
-            "unit": unit,
-            "steps": plan.steps,
-            "frames": plan.frames,
-            "surplus_frames": plan.surplus,
-            "clip_frames": [plan.generated - self.schedule.stride + 1, plan.generated],
-            "dim": dim,
-            "network_calls_per_frame": self.schedule.calls_per_frame(),
-            "frame_evaluations_per_frame": self.schedule.cost(self.generator.reference),
-            "kappa": self.schedule.kappa,
-            "theorems": list(self.theorems),
-        }
+        return out
 
     def to_frame(self, unit: str = "nats") -> pandas.DataFrame:
         """One row per AR step, one column per term (needs pandas)."""
@@ -370,15 +342,123 @@ class Decomposition:
         return CITATION
 
     def __repr__(self) -> str:
-        def show(value: float | None) -> str:
-            return "none" if value is None else f"{value:.6g}"
+        return f"Decomposition({_ladder(self)})"
 
-        return (
-            f"Decomposition({self.schedule.method}, K={self.roll_out.steps}, nats: "
-            f"output {show(self.output)} <= chain {show(self.chain)} <= bound {show(self.bound)}; "
-            f"ie {show(self.ie)}, nie {show(self.nie)}, see {show(self.see)}, "
-            f"de {show(self.de)}, mb {show(self.mb)})"
-        )
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Totals:
+    r"""Theorem A's totals for one roll-out of any length, in nats: `decompose(per_step=False)`.
+
+    The same numbers as a `Decomposition`'s totals, without their history. `settled` is the AR step
+    from which on every step is the same map (the Riccati recursion of the truth has converged), so
+    that the rest was summed in closed form; `None` if none was. `switching_error` bounds what that
+    changed, to first order; `error_bound` includes it. `refused`, `error_bound` and `unreliable`
+    as in `Decomposition`.
+    """
+
+    video: GaussianVideo
+    schedule: Schedule
+    generator: Generator
+    roll_out: RollOut
+    ie: float
+    nie: float
+    see: float | None
+    de: float | None
+    see_plus_de: float | None
+    mb: float
+    chain: float | None
+    path: float | None
+    output: float | None
+    clip: float | None
+    theorem_b: float | None
+    bound: float | None
+    expected_see: tuple[float, float, int] | None
+    refused: dict[str, str]
+    error_bound: dict[str, float]
+    settled: int | None
+    switching_error: dict[str, float]
+
+    @property
+    def theorems(self) -> tuple[str, ...]:
+        """Labels of the results used."""
+        return ("A", "Corollary A") if "theorem_b" in self.refused else ("A", "B", "Corollary A")
+
+    @property
+    def unreliable(self) -> tuple[str, ...]:
+        """Names of the numbers whose error bound exceeds 1 % of them (and 1e-9 nats)."""
+        return _unreliable(self)
+
+    def to_json(self, unit: str = "nats") -> dict[str, Any]:
+        """Totals, refusals and error bounds as plain numbers. `unit`: `nats` or `bits`."""
+        scale = _scale(unit)
+        switching = {name: value * scale for name, value in self.switching_error.items()}
+        return _described(self, unit) | {"settled": self.settled, "switching_error": switching}
+
+    def citation(self) -> str:
+        """BibTeX of what these numbers rest on."""
+        return CITATION
+
+    def __repr__(self) -> str:
+        settled = "" if self.settled is None else f", settled at step {self.settled}"
+        return f"Totals({_ladder(self)}{settled})"
+
+
+def _unreliable(result: Decomposition | Totals) -> tuple[str, ...]:
+    values = {name: getattr(result, name) for name in result.error_bound}
+    return tuple(
+        name
+        for name, bound in result.error_bound.items()
+        if values[name] is not None and bound > max(1e-9, 0.01 * abs(values[name]))
+    )
+
+
+def _scale(unit: str) -> float:
+    if not isinstance(unit, str) or unit not in _UNITS:
+        raise ParameterError("unit", f"one of {', '.join(_UNITS)}", unit)
+    return float(_UNITS[unit])
+
+
+def _described(result: Decomposition | Totals, unit: str) -> dict[str, Any]:
+    """Totals, and what they are of, as plain numbers."""
+    scale, plan, dim = _scale(unit), result.roll_out, result.video.dim
+    values = {name: getattr(result, name) for name in _TOTALS}
+    out: dict[str, Any] = {
+        name: None if value is None else value * scale for name, value in values.items()
+    }
+    if result.expected_see is not None:
+        mean, error, trials = result.expected_see
+        out["expected_see"] = {
+            "mean": mean * scale,
+            "standard_error": error * scale,
+            "trials": trials,
+        }
+    return out | {
+        "refused": result.refused,
+        "error_bound": {key: value * scale for key, value in result.error_bound.items()},
+        "unreliable": list(result.unreliable),
+        "unit": unit,
+        "steps": plan.steps,
+        "frames": plan.frames,
+        "surplus_frames": plan.surplus,
+        "clip_frames": [plan.generated - result.schedule.stride + 1, plan.generated],
+        "dim": dim,
+        "network_calls_per_frame": result.schedule.calls_per_frame(),
+        "frame_evaluations_per_frame": result.schedule.cost(result.generator.reference),
+        "kappa": result.schedule.kappa,
+        "theorems": list(result.theorems),
+    }
+
+
+def _ladder(result: Decomposition | Totals) -> str:
+    def show(value: float | None) -> str:
+        return "none" if value is None else f"{value:.6g}"
+
+    return (
+        f"{result.schedule.method}, K={result.roll_out.steps}, nats: output {show(result.output)} "
+        f"<= chain {show(result.chain)} <= bound {show(result.bound)}; ie {show(result.ie)}, "
+        f"nie {show(result.nie)}, see {show(result.see)}, de {show(result.de)}, "
+        f"mb {show(result.mb)}"
+    )
 
 
 CITATION = """@misc{wang2025error,
@@ -412,6 +492,7 @@ _FIXED_MAP = (
 )
 
 
+@overload
 def decompose(
     video: GaussianVideo,
     schedule: Schedule,
@@ -420,7 +501,33 @@ def decompose(
     steps: int | None = None,
     frames: int | None = None,
     law: Law = "auto",
-) -> Decomposition:
+    per_step: Literal[True] = True,
+) -> Decomposition: ...
+
+
+@overload
+def decompose(
+    video: GaussianVideo,
+    schedule: Schedule,
+    generator: Generator | None = None,
+    *,
+    steps: int | None = None,
+    frames: int | None = None,
+    law: Law = "auto",
+    per_step: Literal[False],
+) -> Totals: ...
+
+
+def decompose(
+    video: GaussianVideo,
+    schedule: Schedule,
+    generator: Generator | None = None,
+    *,
+    steps: int | None = None,
+    frames: int | None = None,
+    law: Law = "auto",
+    per_step: bool = True,
+) -> Decomposition | Totals:
     r"""Theorem A: every term of the KL decomposition, exactly, with the ladder and Theorem B.
 
     Arguments
@@ -429,9 +536,12 @@ def decompose(
         default exact denoiser, ancestral sampler.
     steps: K AR steps; or frames: any number of frames, K = ⌈frames/Δ⌉ and the surplus is generated,
         left out of the output KL, and reported.
-    law: how window laws are computed, `dense`, `kalman` or `auto`.
+    law: how window laws are computed, `dense`, `kalman` or `auto`. With a Kalman law (video with a
+        finite state) everything, output and clip KL included, takes time linear in K.
+    per_step: `False` for totals only: then a Kalman law takes memory independent of K, and stops
+        iterating where the recursion has reached its steady state.
 
-    Returns a `Decomposition`, in nats.
+    Returns a `Decomposition`, or `Totals` if not `per_step`, in nats.
 
     Raises `ParameterError` (bad input) and its named subclasses.
 
@@ -444,12 +554,18 @@ def decompose(
     >>> result = decompose(video, schedule, steps=5)
     >>> result.output <= result.chain <= result.bound
     True
+    >>> hour = decompose(video, schedule, steps=100_000, per_step=False)
+    >>> hour.settled < 1000 and hour.output <= hour.chain <= hour.bound
+    True
     """
+    if not isinstance(per_step, bool):
+        raise ParameterError("per_step", "True or False", per_step)
     generator = Generator() if generator is None else generator
     plan = schedule.roll_out(steps=steps, frames=frames)
+    calculate = _decompose if per_step else _totals
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
-            result = _decompose(video, schedule, generator, plan, law)
+            result = calculate(video, schedule, generator, plan, law)
     except (FloatingPointError, OverflowError, np.linalg.LinAlgError) as error:
         raise ParameterError(
             "video, schedule and generator",
@@ -470,74 +586,52 @@ def decompose(
 def _decompose(
     video: GaussianVideo, schedule: Schedule, generator: Generator, plan: RollOut, law: Law
 ) -> Decomposition:
-    world = resolve(video, schedule, generator, plan.steps, law)
-    truth = world.truth
-    gammas = np.repeat(schedule.gammas, video.dim, axis=1)
-    refused: dict[str, str] = {}
-
-    nie = noise_initialisation_error(
-        truth.given_past,
-        truth.prediction,
-        truth.mean,
-        gammas[0],
-        schedule.t_max,
-        schedule.stride * video.dim,
-    )
-    mb = memory_bottleneck(truth.given_past, truth.forgotten, gammas[0], gammas[-1])
-    terms = _sampling_terms(world)
-    if terms.see is None or terms.de is None:
-        reason = _NO_CHAIN if terms.both is None else _CROSS_TERM
-        refused |= {"see": reason, "de": reason}
-    if terms.both is None:
-        refused |= {"see_plus_de": _NO_CHAIN, "chain": _NO_CHAIN, "theorem_b": _NO_CHAIN}
-    elif not _input_closes(world):
-        refused["theorem_b"] = _FIXED_MAP
-    if generator.sampler != "ancestral":
-        refused["bound"] = _ANCESTRAL_ONLY
-    expected_see = _expected_see(world)
+    laws = resolved_laws(video, schedule, generator, plan.steps, law)
+    recursion = _Recursion(laws, plan, law)
+    blocks = []
+    while recursion.taken < plan.steps:
+        blocks.append(recursion.take(_BLOCK_STEPS))
+    merged = _Block.merged(blocks)
+    terms = merged.terms
+    assert recursion.first is not None
+    refused = _refusals(generator, schedule, terms, plan.steps)
+    expected_see = _expected_see(recursion.first, plan.steps)
     wants_see = isinstance(generator.denoiser, Estimated) and generator.denoiser.trials >= 2
     if wants_see and expected_see is None:
         refused["expected_see"] = refused["see"]
 
-    output, clip, errors = _output_kl(world, plan, terms)
+    output, clip = merged.output, merged.clip
+    if recursion.output is None:
+        output, clip, errors = _output_kl(recursion.first, plan, terms)
+    else:
+        errors = _innovation_errors(merged, generator.sampler)
     if output is None:
-        refused |= {"output": _TOO_ILL_CONDITIONED, "clip": _TOO_ILL_CONDITIONED}
-    ie, errors["ie"] = _initial_error(world, terms)
-    errors["nie"] = _noise_error(truth, schedule, nie)
-    errors["mb"] = _memory_error(truth, gammas, mb)
-    constants = path = None
-    if terms.both is not None:
-        errors["see_plus_de"] = terms.see_error + terms.de_error
-        errors["theorem_b"] = errors["ie"] + errors["nie"] + errors["see_plus_de"]
-        errors["chain"] = errors["theorem_b"] + errors["mb"]
-    if terms.see is not None:
-        errors |= {"see": terms.see_error, "de": terms.de_error}
+        refused["output"] = _TOO_ILL_CONDITIONED
+    if clip is None:
+        refused["clip"] = _TOO_ILL_CONDITIONED
+    ie, errors["ie"] = _initial_error(recursion.first, terms)
+    errors |= _term_errors(merged, generator, errors["ie"])
+    constants = None
     if generator.sampler == "ancestral":
-        constants = _explicit_constants(world)
+        constants = _explicit_constants(video, schedule, merged.power, plan.steps)
         # every factor of the constants is a level's, good to a few roundings
         rest = errors["ie"] + errors["see"] + errors["mb"]
         power = 0.5 * np.exp(-2.0 * schedule.t_max) * video.dim * video.rounding
         power *= plan.steps * schedule.stride
         errors["bound"] = rest + float(power) + 256.0 * EPS * float(constants.sum())
-    elif generator.sampler in ("exponential_integrator", "euler_maruyama"):
-        path, path_error = _path_terms(world)
-        errors["path"] = errors["chain"] + path_error
-    renoising = _renoising(world, gammas, np.asarray(mb), law)
-    if renoising is not None and "theorem_b" in errors:
-        errors["theorem_b"] += 2.0 * errors["mb"]
     return Decomposition(
         video=video,
         schedule=schedule,
         generator=generator,
         roll_out=plan,
         ie=ie,
-        nie_per_step=np.asarray(nie),
+        nie_per_step=merged.nie,
         see_per_step=terms.see,
         de_per_step=terms.de,
         see_plus_de_per_step=terms.both,
-        mb_per_step=np.asarray(mb),
-        renoising_per_step=renoising,
-        path_per_step=path,
+        mb_per_step=merged.mb,
+        renoising_per_step=merged.renoising,
+        path_per_step=merged.path,
         output_per_step=output,
         clip_per_step=clip,
         constants_per_step=constants,
@@ -547,22 +641,406 @@ def _decompose(
     )
 
 
-def _input_closes(world: Resolved) -> bool:
+def _totals(
+    video: GaussianVideo, schedule: Schedule, generator: Generator, plan: RollOut, law: Law
+) -> Totals:
+    laws = resolved_laws(video, schedule, generator, plan.steps, law)
+    recursion = _Recursion(laws, plan, law)
+    if not recursion.linear:
+        return _summed(_decompose(video, schedule, generator, plan, law))
+    total, steady = None, None
+    while recursion.taken < plan.steps and steady is None:
+        block = recursion.take(_SETTLING_STEPS)
+        last = block
+        total = block.total() if total is None else _Block.merged([total, block.total()]).total()
+        if recursion.taken < plan.steps - 1 and recursion.settled():
+            steady = recursion.finish(last)
+    assert total is not None and recursion.first is not None
+    settled = None
+    switching: dict[str, float] = {}
+    if steady is not None:
+        rest, switching, settled = steady
+        total = _Block.merged([total, rest]).total()
+    terms = total.terms
+    refused = _refusals(generator, schedule, terms, plan.steps)
+    ie, ie_error = _initial_error(recursion.first, terms)
+    errors = {"ie": ie_error} | _innovation_errors(total, generator.sampler)
+    errors |= _term_errors(total, generator, ie_error)
+    numbers: dict[str, float | None] = {
+        name: None if array is None else float(array.sum())
+        for name, array in (
+            ("nie", total.nie),
+            ("mb", total.mb),
+            ("see", terms.see),
+            ("de", terms.de),
+            ("see_plus_de", terms.both),
+            ("path", total.path),
+            ("output", total.output),
+        )
+    }
+    numbers["clip"] = None if total.clip is None else float(total.clip[-1])
+    for name in ("output", "clip"):
+        if numbers[name] is None:
+            refused[name] = _TOO_ILL_CONDITIONED
+    both, path, known = numbers["see_plus_de"], numbers["path"], ie + float(total.nie.sum())
+    forgotten = float(total.mb.sum())
+    numbers["chain"] = None if both is None else known + both + forgotten
+    numbers["path"] = None if path is None else known + path + forgotten
+    numbers["theorem_b"] = numbers["bound"] = None
+    if both is not None and "theorem_b" not in refused:
+        added = 0.0 if total.renoising is None else float(total.renoising.sum())
+        numbers["theorem_b"] = known + both + added
+    if generator.sampler == "ancestral" and numbers["see"] is not None:
+        constants = plan.steps * float(_explicit_constants(video, schedule, total.power, 1)[0])
+        numbers["bound"] = ie + constants + numbers["see"] + forgotten
+        power = 0.5 * np.exp(-2.0 * schedule.t_max) * video.dim * video.rounding
+        power *= plan.steps * schedule.stride
+        rest_error = errors["ie"] + errors["see"] + errors["mb"]
+        errors["bound"] = rest_error + float(power) + 256.0 * EPS * constants
+    for name, missed in switching.items():
+        if name in errors:
+            errors[name] += missed
+    return Totals(
+        video=video,
+        schedule=schedule,
+        generator=generator,
+        roll_out=plan,
+        ie=ie,
+        **numbers,  # type: ignore[arg-type]
+        expected_see=None,  # an estimated denoiser has no finite state
+        refused=refused,
+        error_bound=errors,
+        settled=settled,
+        switching_error=switching,
+    )
+
+
+def _summed(result: Decomposition) -> Totals:
+    """The totals of a decomposition that was not computed block after block."""
+    described = (result.video, result.schedule, result.generator, result.roll_out)
+    values = {name: getattr(result, name) for name in _TOTALS if name != "ie"}
+    return Totals(
+        *described,
+        ie=result.ie,
+        **values,
+        expected_see=result.expected_see,
+        refused=result.refused,
+        error_bound=result.error_bound,
+        settled=None,
+        switching_error={},
+    )
+
+
+def _refusals(
+    generator: Generator, schedule: Schedule, terms: _SamplingTerms, steps: int
+) -> dict[str, str]:
+    """Numbers that do not exist for this sampler or memory, and why."""
+    refused: dict[str, str] = {}
+    if terms.see is None or terms.de is None:
+        reason = _NO_CHAIN if terms.both is None else _CROSS_TERM
+        refused |= {"see": reason, "de": reason}
+    if terms.both is None:
+        refused |= {"see_plus_de": _NO_CHAIN, "chain": _NO_CHAIN, "theorem_b": _NO_CHAIN}
+    elif not _input_closes(generator, schedule, steps):
+        refused["theorem_b"] = _FIXED_MAP
+    if generator.sampler != "ancestral":
+        refused["bound"] = _ANCESTRAL_ONLY
+    return refused
+
+
+def _term_errors(block: _Block, generator: Generator, ie: float) -> dict[str, float]:
+    """Error bounds of Theorem A's terms and of what is made of them."""
+    terms = block.terms
+    errors = {"nie": block.nie_error, "mb": block.mb_error}
+    if terms.both is not None:
+        errors["see_plus_de"] = terms.see_error + terms.de_error
+        errors["theorem_b"] = ie + errors["nie"] + errors["see_plus_de"]
+        errors["chain"] = errors["theorem_b"] + errors["mb"]
+        if block.renoising is not None:
+            errors["theorem_b"] += 2.0 * errors["mb"]
+    if terms.see is not None:
+        errors |= {"see": terms.see_error, "de": terms.de_error}
+    if block.path is not None:
+        errors["path"] = errors["chain"] + block.path_error
+    return errors
+
+
+def _innovation_errors(block: _Block, sampler: str) -> dict[str, float]:
+    """Error bounds of output and clip KL by the recursions of `OutputKL`.
+
+    An error in what makes the model differ from the truth, itself of the size of a KL `drift`,
+    moves a KL of v by 2 √(v drift) + drift. The recursion adds a relative error of a few roundings
+    a sub-step, magnified by the conditioning of a step's law.
+    """
+    terms = block.terms
+    drift = terms.rounding + terms.drift
+    errors = {}
+    for name, value in (("output", block.output), ("clip", block.clip)):
+        if value is None:
+            continue
+        size = float(value.sum()) if name == "output" else float(value[-1])
+        own = 8.0 * EPS * block.kernels * terms.growth * block.sensitivity[name]
+        errors[name] = float(2.0 * np.sqrt(size * drift) + drift + own)
+        if sampler in ("exponential_integrator", "euler_maruyama"):
+            errors[name] += terms.see_error  # coefficients that may cancel
+    return errors
+
+
+_SETTLING_STEPS = 64
+"""AR steps between two looks at whether the recursion has settled."""
+
+_BLOCK_STEPS = 1024
+"""AR steps whose window laws are held at a time, where the law is a Kalman law."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Theorem A's terms of consecutive AR steps, with sums over the steps of what bounds errors."""
+
+    nie: np.ndarray
+    mb: np.ndarray
+    terms: _SamplingTerms
+    path: np.ndarray | None
+    renoising: np.ndarray | None
+    output: np.ndarray | None
+    clip: np.ndarray | None
+    nie_error: float
+    mb_error: float
+    path_error: float
+    power: float  # largest E‖X_i‖²
+    kernels: int
+    sensitivity: dict[str, float]
+
+    def total(self) -> _Block:
+        """One entry instead of one a step: sums, and the last clip KL."""
+
+        def summed(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array.sum(keepdims=True)
+
+        terms = self.terms
+        return replace(
+            self,
+            nie=self.nie.sum(keepdims=True),
+            mb=self.mb.sum(keepdims=True),
+            terms=replace(
+                terms, see=summed(terms.see), de=summed(terms.de), both=summed(terms.both)
+            ),
+            path=summed(self.path),
+            renoising=summed(self.renoising),
+            output=summed(self.output),
+            clip=None if self.clip is None else self.clip[-1:],
+        )
+
+    def times(self, count: int) -> _Block:
+        """The sums over `count` equal steps, from one (output and clip are not equal)."""
+        terms = self.terms
+
+        def many(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array * count
+
+        sums = ("see_error", "de_error", "rounding", "drift")
+        changed: dict[str, Any] = {name: getattr(terms, name) * count for name in sums}
+        changed |= {name: many(getattr(terms, name)) for name in ("see", "de", "both")}
+        return replace(
+            self,
+            nie=self.nie * count,
+            mb=self.mb * count,
+            terms=replace(terms, **changed),
+            path=many(self.path),
+            renoising=many(self.renoising),
+            nie_error=self.nie_error * count,
+            mb_error=self.mb_error * count,
+            path_error=self.path_error * count,
+        )
+
+    @staticmethod
+    def merged(blocks: list[_Block]) -> _Block:
+        """Consecutive blocks as one."""
+        if len(blocks) == 1:
+            return blocks[0]
+
+        def joined(name: str) -> np.ndarray | None:
+            arrays = [getattr(block, name) for block in blocks]
+            return None if any(item is None for item in arrays) else np.concatenate(arrays)
+
+        nie, mb = joined("nie"), joined("mb")
+        assert nie is not None and mb is not None
+        return _Block(
+            nie,
+            mb,
+            _SamplingTerms.merged([block.terms for block in blocks]),
+            joined("path"),
+            joined("renoising"),
+            joined("output"),
+            joined("clip"),
+            sum(block.nie_error for block in blocks),
+            sum(block.mb_error for block in blocks),
+            sum(block.path_error for block in blocks),
+            max(block.power for block in blocks),
+            blocks[0].kernels,
+            {
+                "output": sum(block.sensitivity["output"] for block in blocks),
+                "clip": blocks[-1].sensitivity["clip"],
+            },
+        )
+
+
+class _Recursion:
+    """Theorem A's terms, output and clip KL of consecutive AR steps, block after block."""
+
+    def __init__(self, laws: ResolvedLaws, plan: RollOut, law: Law) -> None:
+        self.laws, self.plan, self.taken = laws, plan, 0
+        self.clean = _clean_laws(laws, plan.steps, law)
+        self.linear = laws.linear and not isinstance(self.clean, DenseLaws)
+        self.first: Resolved | None = None
+        self.world: Resolved
+        self.output: OutputKL | None = None
+        self.output_lost = False
+
+    def settled(self) -> bool:
+        """Whether every further AR step is the same, to rounding."""
+        laws = [self.laws.truth, self.laws.belief, self.clean]
+        return all(isinstance(law, KalmanLaws) and law.settled for law in laws if law is not None)
+
+    def finish(self, last: _Block) -> tuple[_Block, dict[str, float], int]:
+        """All remaining steps as copies of the next; what that may have changed; where it began."""
+        settled, left = self.taken, self.plan.steps - self.taken
+        output, self.output = self.output, None
+        one = self.take(1)
+        world = self.world
+        self.taken = self.plan.steps
+        block = one.times(left)
+        laws = [law for law in (self.laws.truth, self.laws.belief) if isinstance(law, KalmanLaws)]
+        amplified = max(law.spread for law in laws)
+        switching: dict[str, float] = {}
+        for name in ("nie", "mb", "see", "de", "both", "path"):
+            steps = getattr(last if hasattr(last, name) else last.terms, name)
+            if steps is not None and steps.size > 1:
+                change = float(np.abs(np.diff(steps[-8:])).max())
+                key = "see_plus_de" if name == "both" else name
+                switching[key] = left * change * amplified
+        if "see_plus_de" in switching:
+            rest = switching["nie"] + switching["see_plus_de"]
+            switching["theorem_b"] = rest
+            switching["chain"] = switching["bound"] = rest + switching["mb"]
+        if "path" in switching:
+            switching["path"] += switching["nie"] + switching["mb"]
+        finished = None
+        if output is not None and not self.output_lost:
+            compared = (self.plan.frames - (self.plan.steps - 1) * world.schedule.stride) * (
+                world.video.dim
+            )
+            try:
+                finished = output.finish(world, left, compared)
+            except (NotPositiveDefiniteError, FloatingPointError, np.linalg.LinAlgError):
+                self.output_lost = True
+        if finished is None:
+            return replace(block, output=None, clip=None), switching, settled
+        clip = finished.clip
+        drift = sum(switching.get(name, 0.0) for name in ("nie", "mb", "see_plus_de"))
+        switching["output"] = float(finished.missed + drift)
+        switching["clip"] = switching["output"] / left
+        return (
+            replace(
+                block,
+                output=np.array([finished.output]),
+                clip=None if clip is None else clip.value[-1:],
+                sensitivity={
+                    "output": finished.sensitivity,
+                    "clip": 0.0 if clip is None else float(clip.sensitivity[-1]),
+                },
+            ),
+            switching,
+            settled,
+        )
+
+    def take(self, steps: int) -> _Block:
+        """The next `steps` AR steps, fewer where the roll-out ends."""
+        left = self.plan.steps - self.taken
+        steps = min(steps, left) if self.linear else left
+        world = self.world = self.laws.take(steps)
+        if self.first is None:
+            self.first = world
+            self.output = None if world.truth.drive is None else OutputKL(world)
+        self.taken += steps
+        schedule, truth = world.schedule, world.truth
+        gammas = np.repeat(schedule.gammas, world.video.dim, axis=1)
+        fresh = schedule.stride * world.video.dim
+        law = (truth.given_past, truth.prediction, truth.mean)
+        nie = noise_initialisation_error(*law, gammas[0], schedule.t_max, fresh)
+        mb = memory_bottleneck(truth.given_past, truth.forgotten, gammas[0], gammas[-1])
+        terms = _sampling_terms(world)
+        path, path_error = None, 0.0
+        if world.generator.sampler in ("exponential_integrator", "euler_maruyama"):
+            path, path_error = _path_terms(world)
+        renoising = None
+        if self.clean is not None:
+            kept = self.clean.take(steps)
+            known = memory_bottleneck(kept.given_past, kept.forgotten, gammas[0], gammas[-1])
+            renoising = np.asarray(mb - known)
+        output = clip = None
+        if self.output is not None and not self.output_lost:
+            surplus = self.plan.surplus if self.taken == self.plan.steps else 0
+            output, clip = self._output(world, fresh - surplus * world.video.dim)
+        return _Block(
+            np.asarray(nie),
+            np.asarray(mb),
+            terms,
+            path,
+            renoising,
+            None if output is None else output.value,
+            None if clip is None else clip.value,
+            _noise_error(truth, schedule, nie),
+            _memory_error(truth, gammas, mb),
+            path_error,
+            _largest_power(world),
+            int(schedule.substeps or 1) + truth.mean.shape[1],
+            {
+                "output": 0.0 if output is None else float(output.sensitivity.sum()),
+                "clip": 0.0 if clip is None else float(clip.sensitivity[-1]),
+            },
+        )
+
+    def _output(self, world: Resolved, frames: int) -> tuple[BlockKL | None, BlockKL | None]:
+        assert self.output is not None
+        try:
+            return self.output.advance(world, frames)
+        except (NotPositiveDefiniteError, FloatingPointError, np.linalg.LinAlgError):
+            self.output_lost = True
+            return None, None
+
+
+def _clean_laws(laws: ResolvedLaws, steps: int, law: Law) -> KalmanLaws | DenseLaws | None:
+    r"""Window laws with clean references, for Theorem B's addition where they are re-noised.
+
+    That addition is $I(R_k; Output_k | \tilde R_k, In_k)$ (M6). Nothing is added for r ≤ Δ, where
+    R_{k+1} is part of Output_k.
+    """
+    schedule, generator = laws.schedule, laws.generator
+    if not schedule.renoised or generator.reference <= schedule.stride:
+        return None
+    seen = generator_context(schedule, generator, laws.video.dim)
+    clean = replace(seen, level=schedule.t_min).without_references(laws.video.dim)
+    return window_laws(laws.video, schedule, clean, steps, law)
+
+
+def _input_closes(generator: Generator, schedule: Schedule, steps: int) -> bool:
     """Theorem B's condition: is Input_{k+1} a function of (Input_k, Output_k) and fresh noise?
 
     A linear memory is one only while its lags reach no farther than the frames that step k
     finished or that the state holds clean.
     """
-    memory, schedule = world.generator.memory, world.schedule
+    memory = generator.memory
     if not isinstance(memory, LinearMemory):
         return True
-    reference, stride = world.generator.reference, schedule.stride
+    reference, stride = generator.reference, schedule.stride
     if schedule.renoised and reference <= stride:
         reference = 0
     lags = int(np.max(np.flatnonzero(memory.weights.any(axis=(1, 2))), initial=-1)) + 1
+    # once both are full the condition repeats
     return all(
         min(lags, k * stride) <= stride + min(reference, (k - 1) * stride)
-        for k in range(1, world.steps)
+        for k in range(1, min(steps, lags + reference + 2))
     )
 
 
@@ -580,8 +1058,9 @@ def _input_closes(world: Resolved) -> bool:
 class _SamplingTerms:
     """SEE and DE per step with their floating-point bounds.
 
-    `rounding` is the SEE that rounding errors of the denoiser's coefficients amount to, `growth`
-    the largest squared norm of a sub-step's linear map, which magnifies rounding.
+    `rounding` is the SEE that rounding errors of the denoiser's coefficients amount to, `drift` the
+    KL, second order as well, that those of the covariances do, `growth` the largest squared norm
+    of a sub-step's linear map, which magnifies rounding.
     """
 
     see: np.ndarray | None
@@ -591,6 +1070,26 @@ class _SamplingTerms:
     de_error: float
     rounding: float
     growth: float
+    drift: float
+
+    @staticmethod
+    def merged(parts: list[_SamplingTerms]) -> _SamplingTerms:
+        """Those of consecutive steps as one."""
+
+        def joined(name: str) -> np.ndarray | None:
+            arrays = [getattr(part, name) for part in parts]
+            return None if arrays[0] is None else np.concatenate(arrays)
+
+        return _SamplingTerms(
+            see=joined("see"),
+            de=joined("de"),
+            both=joined("both"),
+            see_error=sum(part.see_error for part in parts),
+            de_error=sum(part.de_error for part in parts),
+            rounding=sum(part.rounding for part in parts),
+            growth=max(part.growth for part in parts),
+            drift=sum(part.drift for part in parts),
+        )
 
 
 def _sampling_terms(world: Resolved) -> _SamplingTerms:
@@ -632,19 +1131,21 @@ def _sampling_terms(world: Resolved) -> _SamplingTerms:
             continue
         _add_general_kernel(world, n, moving, best, model, kernel, see, de)
     rounding = float(slack.sum())
-    if sampler == "ddim":
-        return _SamplingTerms(None, None, None, 0.0, 0.0, rounding, growth)
-    frozen = sampler in ("exponential_integrator", "euler_maruyama")
     weights = _weight(truth.given_context, np.repeat(schedule.gammas[-1], world.video.dim))
     de_slack += 0.5 * eta * np.asarray(trace(weights))
+    entering = np.exp(-2.0 * schedule.t_max) * schedule.stride * world.video.dim * eta
+    moved = (rounding, growth, float(np.sum((2.0 * de_slack + entering) ** 2)))
+    if sampler == "ddim":
+        return _SamplingTerms(None, None, None, 0.0, 0.0, *moved)
+    frozen = sampler in ("exponential_integrator", "euler_maruyama")
     de_error = float(de_slack.sum()) + 64.0 * EPS * float(de.sum())
     see_error = float(np.sum(2.0 * np.sqrt(see * slack))) + 64.0 * EPS * float(see.sum())
     if not exact or frozen:
         # a kernel's coefficients may cancel: growth is by how much
         see_error += rounding + 64.0 * EPS * growth * float((see + de).sum())
     if frozen:
-        return _SamplingTerms(None, None, see + de, see_error, de_error, rounding, growth)
-    return _SamplingTerms(see, de, see + de, see_error, de_error, rounding, growth)
+        return _SamplingTerms(None, None, see + de, see_error, de_error, *moved)
+    return _SamplingTerms(see, de, see + de, see_error, de_error, *moved)
 
 
 def _add_general_kernel(
@@ -840,39 +1341,28 @@ def _memory_error(truth: WindowLaw, gammas: np.ndarray, mb: np.ndarray) -> float
     return float(np.sum(bound))
 
 
-def _renoising(world: Resolved, gammas: np.ndarray, mb: np.ndarray, law: Law) -> np.ndarray | None:
-    r"""Theorem B's addition for re-noised references, $I(R_k; Output_k | \tilde R_k, In_k)$ (M6).
-
-    Nothing is added for r ≤ Δ, where R_{k+1} is part of Output_k.
-    """
-    schedule, generator = world.schedule, world.generator
-    if not schedule.renoised or generator.reference <= schedule.stride:
-        return None
-    seen = generator_context(schedule, generator, world.video.dim)
-    clean = replace(seen, level=schedule.t_min).without_references(world.video.dim)
-    kept = window_law(world.video, schedule, clean, world.steps, law)
-    return np.asarray(
-        mb - memory_bottleneck(kept.given_past, kept.forgotten, gammas[0], gammas[-1])
-    )
-
-
-def _explicit_constants(world: Resolved) -> np.ndarray:
-    """NIE and DE constants of 2.1 per step, with the smallest valid κ and B² = max E‖X_i‖²."""
-    video, schedule = world.video, world.schedule
-    truth = world.truth
+def _largest_power(world: Resolved) -> float:
+    """Largest E‖X_i‖² of the windows' clean frames."""
+    truth, schedule = world.truth, world.schedule
     second = np.linalg.diagonal(truth.given_past) + np.sum(truth.prediction**2, axis=-1)
-    second = (second + truth.mean**2).reshape(world.steps, schedule.window, video.dim)
-    largest = float(second.sum(axis=-1).max())
+    second = (second + truth.mean**2).reshape(world.steps, schedule.window, world.video.dim)
+    return float(second.sum(axis=-1).max())
+
+
+def _explicit_constants(
+    video: GaussianVideo, schedule: Schedule, power: float, steps: int
+) -> np.ndarray:
+    """NIE and DE constants of 2.1 per step, with the smallest valid κ and B² = max E‖X_i‖²."""
     decay = float(np.exp(-2.0 * schedule.t_max))
     fresh = -float(np.expm1(-2.0 * schedule.t_max))
-    nie = schedule.stride * (0.5 * decay * largest + video.dim * decay**2 / (4.0 * fresh))
+    nie = schedule.stride * (0.5 * decay * power + video.dim * decay**2 / (4.0 * fresh))
     span = float(noise.log_snr(schedule.t_min) - noise.log_snr(schedule.t_max))
     moved = int(schedule.moving.sum())
     de = 0.5 * schedule.kappa * video.dim * (moved + schedule.stride * span)
-    return np.full(world.steps, nie + de)
+    return np.full(steps, nie + de)
 
 
-def _expected_see(world: Resolved) -> tuple[float, float, int] | None:
+def _expected_see(world: Resolved, steps: int) -> tuple[float, float, int] | None:
     """Mean and standard error of SEE over training sets, for an estimated denoiser."""
     denoiser = world.generator.denoiser
     if not isinstance(denoiser, Estimated) or denoiser.trials < 2:
@@ -881,7 +1371,7 @@ def _expected_see(world: Resolved) -> tuple[float, float, int] | None:
     for trial in range(denoiser.trials):
         drawn = replace(denoiser, seed=denoiser.seed + 1 + trial, trials=0)
         generator = replace(world.generator, denoiser=drawn)
-        terms = _sampling_terms(resolve(world.video, world.schedule, generator, world.steps))
+        terms = _sampling_terms(resolve(world.video, world.schedule, generator, steps))
         if terms.see is None:
             return None
         values.append(float(terms.see.sum()))

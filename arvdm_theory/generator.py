@@ -19,10 +19,12 @@ from arvdm_theory import noise
 from arvdm_theory._gaussian import EPS, posterior_covariance, psd_factor, symmetrise, transpose
 from arvdm_theory._window_law import (
     Context,
+    DenseLaws,
+    KalmanLaws,
     Law,
     WindowLaw,
     memory_rows,
-    window_law,
+    window_laws,
 )
 from arvdm_theory.checks import finite_array, positive_integer, real_number
 from arvdm_theory.errors import ParameterError
@@ -610,6 +612,30 @@ class Resolved:
         return sub_step_kernel(self.generator.sampler, denoiser, truth.mean, grid[n], grid[n + 1])
 
 
+@dataclass(frozen=True, eq=False)
+class ResolvedLaws:
+    """A video, a schedule and a generator that fit each other, to be resolved step after step."""
+
+    video: GaussianVideo
+    schedule: Schedule
+    generator: Generator
+    truth: KalmanLaws | DenseLaws
+    belief: KalmanLaws | DenseLaws | None  # None: the truth
+    initial: tuple[WindowLaw, WindowLaw] | None
+
+    @property
+    def linear(self) -> bool:
+        """Whether any number of steps may be taken at a time."""
+        return all(not isinstance(item, DenseLaws) for item in (self.truth, self.belief))
+
+    def take(self, steps: int) -> Resolved:
+        """The next `steps` AR steps."""
+        truth = self.truth.take(steps)
+        belief = truth if self.belief is None else self.belief.take(steps)
+        described = (self.video, self.schedule, self.generator)
+        return Resolved(*described, steps, truth, belief, self.initial)
+
+
 def resolve(
     video: GaussianVideo,
     schedule: Schedule,
@@ -618,6 +644,17 @@ def resolve(
     law: Law = "auto",
 ) -> Resolved:
     """Check that the three fit each other and compute their window laws for `steps` AR steps."""
+    return resolved_laws(video, schedule, generator, steps, law).take(steps)
+
+
+def resolved_laws(
+    video: GaussianVideo,
+    schedule: Schedule,
+    generator: Generator,
+    steps: int,
+    law: Law = "auto",
+) -> ResolvedLaws:
+    """Check that the three fit each other for `steps` AR steps, to be taken in order."""
     if not isinstance(video, GaussianVideo):
         raise ParameterError("video", "a GaussianVideo", type(video).__name__)
     if not isinstance(schedule, Schedule):
@@ -633,18 +670,17 @@ def resolve(
             f"{steps} steps, which need {needed} frames",
         )
     seen = generator_context(schedule, generator, video.dim)
-    truth = window_law(video, schedule, seen, steps, law)
+    truth = window_laws(video, schedule, seen, steps, law)
     believed = generator.denoiser.believed_video(video, needed)
     if believed.length is not None and needed > believed.length:
         raise ParameterError(
             "generator.denoiser.video", f"of at least {needed} frames", f"{believed.length} frames"
         )
     labelled = schedule.context_noise == "label"
-    if believed is video and not labelled:
-        belief = truth
-    else:
+    belief = None
+    if believed is not video or labelled:
         context = generator_context(schedule, generator, video.dim, believed=True)
-        belief = window_law(
+        belief = window_laws(
             believed, schedule, context, steps, "auto" if believed is not video else law
         )
     initial = None
@@ -652,7 +688,7 @@ def resolve(
     if generator.initialisation is not None and count > 0:
         start = initial_window_law(video, count)
         initial = (start, start if believed is video else initial_window_law(believed, count))
-    return Resolved(video, schedule, generator, steps, truth, belief, initial)
+    return ResolvedLaws(video, schedule, generator, truth, belief, initial)
 
 
 # --- sampling -------------------------------------------------------------------------------------

@@ -15,7 +15,12 @@ from arvdm_theory import decomposition, noise
 from arvdm_theory._gaussian import gaussian_kl, half_excess, posterior_covariance
 from arvdm_theory._window_law import window_law
 from arvdm_theory.decomposition import compare_schedules, decompose
-from arvdm_theory.errors import ParameterError, RefusedError, UnstableError
+from arvdm_theory.errors import (
+    NotPositiveDefiniteError,
+    ParameterError,
+    RefusedError,
+    UnstableError,
+)
 from arvdm_theory.generator import (
     Biased,
     Estimated,
@@ -548,8 +553,11 @@ def test_unstable_chains_keep_what_is_computable_and_refuse_the_rest() -> None:
     start = {"covariance": [[1.0]]}
     schedule = Schedule.next_frame(t_max=3.0, t_min=0.05, substeps=4)
     chain = Autoregressive([3.0], 1.0, initial=start)
+    with pytest.raises(NotPositiveDefiniteError):  # as one joint law it is beyond doubles
+        decompose(chain, schedule, Generator(reference=1), steps=20, law="dense")
+    # frame after frame nothing is ill-conditioned
     result = decompose(chain, schedule, Generator(reference=1), steps=20)
-    assert result.output is None and "ill-conditioned" in result.refused["output"]
+    assert result.output == pytest.approx(24492943800252.562, rel=1e-12)  # in 30 digits
     assert result.mb_per_step[-1] == pytest.approx(result.mb_per_step[-2], rel=1e-6)
     json.dumps(result.to_json(), allow_nan=False)
     mild = decompose(Autoregressive([1.01], 1.0, initial=start), schedule, steps=20)
