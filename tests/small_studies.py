@@ -13,6 +13,24 @@ def _only(mapping: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: mapping[name] for name in names}
 
 
+SIZES = {"static latent": [0, 2, 8, 23], "panorama": [0, 8, 12, 30], "four latents": [0, 2, 4]}
+
+
+def _trade_off() -> dict[str, Any]:
+    config = STUDIES["memory_against_accumulation"].config
+    worlds = {name: dict(entry) for name, entry in config["worlds"].items()}
+    worlds["static latent"] |= {"frames": 24, "given": 8, "returning": [8, 10]}
+    worlds["static latent"] |= {"first": [8, 10], "last": [22, 24]}
+    worlds["four latents"] |= {"frames": 20, "given": 8, "returning": [8, 10]}
+    worlds["four latents"] |= {"first": [8, 10], "last": [18, 20]}
+    positions = worlds["panorama"]["video"]["positions"][:31]
+    worlds["panorama"]["video"] = {**worlds["panorama"]["video"], "positions": positions}
+    worlds["panorama"] |= {"frames": 31, "last": [19, 31]}
+    for name, sizes in SIZES.items():
+        worlds[name]["sizes"] = sizes
+    return {**config, "worlds": worlds, "sets": 3}
+
+
 def _small() -> dict[str, dict[str, Any]]:
     configs = {name: dict(study.config) for name, study in STUDIES.items()}
     decomposition = configs["decomposition_along_k"]
@@ -35,6 +53,8 @@ def _small() -> dict[str, dict[str, Any]]:
     }
     theorem_b = configs["theorem_b"]
     theorem_b["cases"] = {name: {**case, "steps": 8} for name, case in theorem_b["cases"].items()}
+    configs["two_sided_accumulation"] |= {"steps": 40}
+    configs["memory_against_accumulation"] |= _trade_off()
     configs["clip_memory"] |= {"options": {"frames": "0:120", "components": 1, "replicates": 2}}
     configs["world_sheets"] |= {
         "worlds": [["gaussian", {"video": GAUSSIAN, "size": 8}], ["panorama", {"size": 16}]],
