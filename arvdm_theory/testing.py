@@ -1,11 +1,20 @@
-r"""Public property-based testing: random worlds, and the laws that every decomposition obeys.
+r"""Public property-based testing: random worlds, and the laws that every calculator obeys.
 
-Strategies (Hypothesis) draw Gaussian videos, schedules and generators that fit each other; the laws
-are plain functions that raise `AssertionError` with the numbers when they are broken, so they
-serve in any test runner and on results of other implementations.
+Strategies (Hypothesis) draw Gaussian videos, schedules and generators that fit each other, joint
+laws with their memories, canonical correlations, budgets, needle tests and pairs of chains. `LAWS`
+(from `arvdm_theory.laws`) tries any bound calculator on the worlds of one theorem, against the
+exact value from a dense joint law:
+
+    from arvdm_theory import testing
+
+    def test_my_floor():
+        testing.LAWS["R1"].test(my_floor)  # my_floor(world) -> nats
+
+The checks below are plain functions on results of `decompose`, which raise `AssertionError` with
+the numbers when a law is broken, so they serve in any test runner and on results of other
+implementations.
 
     from hypothesis import given
-    from arvdm_theory import decompose, testing
 
     @given(testing.worlds())
     def test_ladder(world):
@@ -16,14 +25,22 @@ Needs the `test` extra (hypothesis).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from arvdm_theory.decomposition import Decomposition, decompose
+from arvdm_theory import _law_worlds
+from arvdm_theory._law_worlds import (
+    JointLaw,
+    NeedleMemory,
+    NeedleTest,
+    Point,
+    ScalarChains,
+    World,
+)
+from arvdm_theory.decomposition import Decomposition
 from arvdm_theory.generator import (
     SAMPLERS,
     Biased,
@@ -38,8 +55,8 @@ from arvdm_theory.generator import (
     RecursiveMemory,
     Scaled,
 )
+from arvdm_theory.laws import LAWS, Law
 from arvdm_theory.schedule import Schedule
-from arvdm_theory.specification import Specification
 from arvdm_theory.video import (
     Arfima,
     Autoregressive,
@@ -52,14 +69,23 @@ from arvdm_theory.video import (
 )
 
 __all__ = [
+    "LAWS",
+    "Law",
     "World",
+    "budgets",
     "check_ladder",
     "check_non_negative",
     "check_theorem_b",
+    "correlations",
     "coverage",
     "covariances",
     "generators",
+    "joint_laws",
+    "needle_memories",
+    "needle_tests",
+    "scalar_chains",
     "schedules",
+    "stable_chains",
     "stable_coefficients",
     "videos",
     "worlds",
@@ -257,47 +283,6 @@ def generators(
     )
 
 
-@dataclass(frozen=True)
-class World:
-    """A drawn (video, schedule, generator) and the number of frames to generate."""
-
-    video: GaussianVideo
-    schedule: Schedule
-    generator: Generator
-    frames: int
-
-    def decompose(self, **options: Any) -> Decomposition:
-        """The decomposition of this world."""
-        return decompose(self.video, self.schedule, self.generator, frames=self.frames, **options)
-
-    def specification(self) -> dict[str, Any]:
-        """The JSON specification of this world, for other implementations."""
-        return Specification(self.video, self.schedule, self.generator, None, self.frames).to_json()
-
-    def features(self) -> dict[str, bool]:
-        """What this world exercises; counted by `coverage`."""
-        schedule, generator, video = self.schedule, self.generator, self.video
-        plan = schedule.roll_out(frames=self.frames)
-        named = {
-            "d >= 2": video.dim >= 2,
-            "w >= 4": schedule.window >= 4,
-            "stride < w": schedule.stride < schedule.window,
-            "stride does not divide frames": plan.surplus > 0,
-            "frames < w": self.frames < schedule.window,
-            "references": generator.reference > 0,
-            "memory": generator.memory is not None,
-            "non-zero mean": bool(np.any(video.means(plan.needed) != 0.0)),
-            "initialisation": generator.initialisation is not None,
-            "not stationary": not video.stationary,
-            f"context {schedule.context_noise}": generator.reference > 0,
-        }
-        for name in (video.family, generator.denoiser.kind, generator.sampler):
-            named[name] = True
-        if generator.memory is not None:
-            named[f"memory {generator.memory.kind}"] = True
-        return named
-
-
 @st.composite
 def worlds(
     draw: st.DrawFn,
@@ -314,6 +299,55 @@ def worlds(
     needed = schedule.roll_out(frames=frames).needed
     video = draw(videos(needed, draw(st.integers(1, max_dim))))
     return World(video, schedule, draw(generators(video.dim, needed, samplers)), frames)
+
+
+def _read(build: Callable[[Point], Any], size: int) -> st.SearchStrategy[Any]:
+    """Worlds read off points of the unit cube: small and simple where coordinates are 0."""
+    numbers = st.floats(0.0, 1.0, allow_nan=False, width=32)
+    points = st.lists(numbers, min_size=size, max_size=size)
+    return points.map(lambda coordinates: build(Point(coordinates)))
+
+
+def joint_laws(largest: int = 3) -> st.SearchStrategy[JointLaw]:
+    """Joint laws of X (1..`largest` numbers), Z and Y, of condition number at most 100."""
+    size = (largest + 3) ** 2 + largest + 6
+    return _read(lambda point: _law_worlds.joint_law(point, largest), size)
+
+
+def stable_chains(dim: int | None = None) -> st.SearchStrategy[GaussianVideo]:
+    """Stationary videos: AR(1), AR(2), vector AR(1), seasonal, long memory, static latent.
+
+    Of 1 or 2 pixels; `dim=1`: of 1 only.
+    """
+    return _read(lambda point: _law_worlds.video(point, dim), 12)
+
+
+def scalar_chains() -> st.SearchStrategy[ScalarChains]:
+    """Pairs of scalar AR(1) chains with equal starts: truth, and a model near or far from it."""
+    return _read(_law_worlds.scalar_chains, 10)
+
+
+def needle_tests() -> st.SearchStrategy[NeedleTest]:
+    """Two laws of one finite outcome and an event, with its rates and their divergence."""
+    return _read(_law_worlds.needle_test, 12)
+
+
+def needle_memories() -> st.SearchStrategy[NeedleMemory]:
+    """What a memory says of n equiprobable needles, with its best success rate and information."""
+    return _read(_law_worlds.needle_memory, 28)
+
+
+def correlations(size: int) -> st.SearchStrategy[np.ndarray]:
+    """Canonical correlations `(size,)`, strongest first: 0, faint, ordinary and close to 1."""
+    ordinary = st.floats(0.0, 0.999)
+    edge = st.one_of(st.just(0.0), st.floats(1e-8, 1e-3), st.floats(0.999, 1.0 - 1e-12))
+    drawn = st.lists(st.one_of(ordinary, edge), min_size=size, max_size=size)
+    return drawn.map(lambda values: np.sort(np.array(values))[::-1])
+
+
+def budgets(largest: float = 10.0) -> st.SearchStrategy[float]:
+    """Budgets in nats: 0, ordinary ones up to `largest`, and infinity."""
+    return st.one_of(st.floats(0.0, largest), st.sampled_from([0.0, float("inf")]))
 
 
 def coverage(drawn: Iterable[World]) -> dict[str, int]:
