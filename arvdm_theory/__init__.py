@@ -1,10 +1,15 @@
 """Error analysis of auto-regressive video diffusion models, exact on Gaussian video.
 
 Descriptions (`GaussianVideo` and its families, `Schedule`, `Generator`) are frozen; calculators
-(`decompose`, `compare_schedules`, `fit_video`, `window_memory_bottleneck`) take them and return
-results in nats, each with its theorem labels and error bound. NumPy and SciPy are all that this
-import needs.
+(`decompose`, `compare_schedules`, `fit_video`, `memory_budget`, `clip_accumulation`) take them and
+return results in nats, each with its theorem labels and error bound. NumPy and SciPy are all that
+this import needs; what most scripts do not use is imported when it is first named.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from arvdm_theory.decomposition import (
     Decomposition,
@@ -12,6 +17,7 @@ from arvdm_theory.decomposition import (
     compare_schedules,
     decompose,
 )
+from arvdm_theory.enclosure import Enclosure
 from arvdm_theory.errors import (
     ArvdmError,
     BoundaryError,
@@ -25,7 +31,6 @@ from arvdm_theory.errors import (
     TooLittleDataError,
     UnstableError,
 )
-from arvdm_theory.fit import VideoFit, fit_video, load_frames
 from arvdm_theory.generator import (
     Biased,
     Estimated,
@@ -38,7 +43,6 @@ from arvdm_theory.generator import (
     Scaled,
     sample,
 )
-from arvdm_theory.memory import window_memory_bottleneck
 from arvdm_theory.schedule import Schedule
 from arvdm_theory.video import (
     Arfima,
@@ -51,6 +55,32 @@ from arvdm_theory.video import (
     StaticLatent,
 )
 
+if TYPE_CHECKING:
+    from arvdm_theory.accumulation import ClipAccumulation, clip_accumulation, sequence_kl
+    from arvdm_theory.fit import VideoFit, fit_video, load_frames
+    from arvdm_theory.memory import (
+        CanonicalCorrelations,
+        MemoryBudget,
+        best_recursive_memory,
+        canonical_correlations,
+        conditional_information,
+        impossibility_floor,
+        linear_memory_floor,
+        memory_bottleneck_of,
+        memory_budget,
+        metric_blindness,
+        needle_bound,
+        output_kl_of_chunks,
+        rate_limited_memory,
+        recursive_memory_floor,
+        renoising_cost,
+        roll_out_floor,
+        scalar_window_memory,
+        stochastic_memory,
+        window_memory_bottleneck,
+    )
+    from arvdm_theory.prover import prove
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -59,8 +89,11 @@ __all__ = [
     "Autoregressive",
     "Biased",
     "BoundaryError",
+    "CanonicalCorrelations",
     "CircularityError",
+    "ClipAccumulation",
     "Decomposition",
+    "Enclosure",
     "Estimated",
     "Exact",
     "ExplicitCovariance",
@@ -68,6 +101,7 @@ __all__ = [
     "Generator",
     "LinearMemory",
     "MediaError",
+    "MemoryBudget",
     "Misspecified",
     "MonotonicityError",
     "NotPositiveDefiniteError",
@@ -86,10 +120,72 @@ __all__ = [
     "TooLittleDataError",
     "UnstableError",
     "VideoFit",
+    "best_recursive_memory",
+    "canonical_correlations",
+    "clip_accumulation",
     "compare_schedules",
+    "conditional_information",
     "decompose",
     "fit_video",
+    "impossibility_floor",
+    "linear_memory_floor",
     "load_frames",
+    "memory_bottleneck_of",
+    "memory_budget",
+    "metric_blindness",
+    "needle_bound",
+    "output_kl_of_chunks",
+    "prove",
+    "rate_limited_memory",
+    "recursive_memory_floor",
+    "renoising_cost",
+    "roll_out_floor",
     "sample",
+    "scalar_window_memory",
+    "sequence_kl",
+    "stochastic_memory",
     "window_memory_bottleneck",
 ]
+
+_LATER = {
+    "accumulation": "ClipAccumulation clip_accumulation sequence_kl",
+    "fit": "VideoFit fit_video load_frames",
+    "memory": """
+        CanonicalCorrelations MemoryBudget best_recursive_memory canonical_correlations
+        conditional_information impossibility_floor linear_memory_floor memory_bottleneck_of
+        memory_budget metric_blindness needle_bound output_kl_of_chunks
+        rate_limited_memory recursive_memory_floor renoising_cost roll_out_floor
+        scalar_window_memory stochastic_memory window_memory_bottleneck
+    """,
+    "prover": "prove",
+}
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
+_MODULES = frozenset(
+    {
+        "accumulation",
+        "analyze",
+        "certified",
+        "empirical",
+        "fit",
+        "laws",
+        "memory",
+        "prover",
+        "rates",
+        "symbolic",
+        "testing",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _MODULE_OF:
+        module = importlib.import_module(f"{__name__}.{_MODULE_OF[name]}")
+        value = globals()[name] = getattr(module, name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *__all__})
