@@ -348,7 +348,7 @@ def _curve(runs: pandas.DataFrame) -> pandas.DataFrame:
     table["on_front"] = not_dominated(gain, table["accumulated_nats"].to_numpy())
     table["front_share"] = not_dominated(np.broadcast_to(gain, of_set.shape), of_set).mean(axis=0)
     table["front_points"] = int(table["on_front"].sum())
-    table["peak_size"] = table["accumulated_nats"].idxmax()
+    table["peak_size"] = table.index[int(table["accumulated_nats"].argmax())]
     for name in ("accumulated", "added", "growth", "clip_kl"):
         sets = runs.pivot(index="set", columns="size", values=f"{name}_nats")
         cost = sets[table.index[-1]] - sets[table.index[0]]

@@ -152,7 +152,8 @@ class ChainLaws:
         (mean_p, p), (mean_q, q) = self.truth, self.model
         if coordinates is None:
             return kl(mean_p, p, mean_q, q)
-        kept = np.ix_(coordinates, coordinates)
+        chosen = np.asarray(coordinates)
+        kept = np.ix_(chosen, chosen)
         return kl(mean_p[coordinates], p[kept], mean_q[coordinates], q[kept])
 
     def rounding(self) -> float:

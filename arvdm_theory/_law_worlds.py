@@ -644,7 +644,7 @@ def roll_out(point: Point, *, chunk: bool = False, sliding: bool = False) -> Wor
 
     `chunk`: w = Δ (M4). `sliding`: the next input is a function of input and output (Theorem B).
     """
-    levels = {
+    levels: dict[str, Any] = {
         "t_max": point.number(0.8, 5.0),
         "t_min": point.scale(0.03, 0.5),
         "substeps": point.choice([1, 2, 3, 12]),
