@@ -25,6 +25,9 @@ setup: $(STAMP) ## create .venv with all that the report and the tests need
 report: $(STAMP) ## run the studies, draw the figures, write out/report/index.html
 	$(BIN)/python -m figures.report
 
+docs: $(STAMP) ## build the documentation, site/index.html (readable offline)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 test: lint ## ruff, mypy, tests and doctests
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10 --durations-min 5
 

@@ -58,6 +58,7 @@ from arvdm_theory.video import (
 if TYPE_CHECKING:
     from arvdm_theory.accumulation import ClipAccumulation, clip_accumulation, sequence_kl
     from arvdm_theory.fit import VideoFit, fit_video, load_frames
+    from arvdm_theory.literature import citation
     from arvdm_theory.memory import (
         CanonicalCorrelations,
         MemoryBudget,
@@ -122,6 +123,7 @@ __all__ = [
     "VideoFit",
     "best_recursive_memory",
     "canonical_correlations",
+    "citation",
     "clip_accumulation",
     "compare_schedules",
     "conditional_information",
@@ -157,6 +159,7 @@ _LATER = {
         rate_limited_memory recursive_memory_floor renoising_cost roll_out_floor
         scalar_window_memory stochastic_memory window_memory_bottleneck
     """,
+    "literature": "citation",
     "prover": "prove",
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
@@ -165,9 +168,11 @@ _MODULES = frozenset(
         "accumulation",
         "analyze",
         "certified",
+        "design",
         "empirical",
         "fit",
         "laws",
+        "literature",
         "memory",
         "prover",
         "rates",

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 
 from arvdm_theory._needle import binary_kl
-from arvdm_theory.checks import positive_integer
+from arvdm_theory.checks import positive_integer, real_number
 from arvdm_theory.errors import ParameterError, TooLittleDataError
 
 
@@ -141,7 +141,11 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     successes = positive_integer("successes", successes, 0)
     if successes > trials:
         raise ParameterError("successes", f"at most trials ({trials})", successes)
-    tail = 0.5 * (1.0 - probability("confidence", confidence))
+    return _one_sided(successes, trials, 0.5 * (1.0 - probability("confidence", confidence)))
+
+
+def _one_sided(successes: int, trials: int, tail: float) -> tuple[float, float]:
+    """The two one-sided limits, each of which errs with probability at most `tail`."""
     beta = scipy.stats.beta
     low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
     high = (
@@ -165,7 +169,7 @@ class Proportion:
     @property
     def value(self) -> float:
         """successes / n."""
-        return self.successes / self.n
+        return self.successes / positive_integer("n", self.n)
 
     @property
     def standard_error(self) -> float:
@@ -247,11 +251,12 @@ def needle_bound(
 def _limits(name: str, rate: Proportion | float, share: float) -> tuple[float, float, float]:
     """The rate and its two one-sided limits, each at level `share`; a known rate is its own."""
     if isinstance(rate, Proportion):
-        # a one-sided limit at level `share` is an end of the two-sided interval at 1 - 2 share
-        return rate.value, *clopper_pearson(rate.successes, rate.n, 1.0 - 2.0 * share)
-    if not 0.0 <= rate <= 1.0:
+        clopper_pearson(rate.successes, rate.n)  # refuses counts that are none
+        return rate.value, *_one_sided(rate.successes, rate.n, share)
+    known = real_number(name, rate, "a Proportion, or a rate in [0, 1]")
+    if not 0.0 <= known <= 1.0:
         raise ParameterError(name, "a Proportion, or a rate in [0, 1]", rate)
-    return float(rate), float(rate), float(rate)
+    return known, known, known
 
 
 def published_rate_bound(

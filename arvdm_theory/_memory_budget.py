@@ -53,6 +53,9 @@ class CanonicalCorrelations:
     directions: `(n, size of X)` or `None`; row i is the map of X whose correlation (given Y) with
         Z is $\rho_i$, with variance 1 given Y.
     reason: why a ratio is infinite, else `None`.
+    below: `(n,)` or one number, what an $\ell_i$ whose ratio is infinite is at least, nats:
+        infinity where $\rho_i = 1$ is exact, less where $1-\rho_i^2$ is only known to be below
+        rounding.
     """
 
     ratios: np.ndarray
@@ -61,6 +64,7 @@ class CanonicalCorrelations:
     truncation: float | None = 0.0
     directions: np.ndarray | None = None
     reason: str | None = None
+    below: Any = np.inf
 
     @staticmethod
     def of(
@@ -111,7 +115,10 @@ class CanonicalCorrelations:
     @property
     def correlations(self) -> np.ndarray:
         r"""$\rho_i$, `(n,)`."""
-        return np.sqrt(1.0 - self.complement)
+        squared = np.ones(self.ratios.shape)
+        finite = np.isfinite(self.ratios)
+        squared[finite] = self.ratios[finite] / (1.0 + self.ratios[finite])
+        return np.sqrt(squared)
 
     @property
     def complement(self) -> np.ndarray:
@@ -122,6 +129,10 @@ class CanonicalCorrelations:
     def losses(self) -> np.ndarray:
         r"""$\ell_i = -\log(1-\rho_i^2)$, `(n,)`, nats: what forgetting direction i costs, twice."""
         return np.log1p(self.ratios)
+
+    def _least(self) -> np.ndarray:
+        """What each of the losses is at least where some are infinite, nats; 0 for the others."""
+        return np.where(np.isinf(self.ratios), self.below, 0.0)
 
     def information(self, unit: str = "nats", theorems: tuple[str, ...] = ("M1",)) -> Enclosure:
         r"""$I(X;Z|Y) = \tfrac12\sum_i \ell_i$."""
@@ -140,11 +151,25 @@ def _enclose(
     check_unit(unit)
     value = 0.5 * float(np.sum(np.sort(terms)))
     if not np.isfinite(value):
-        return Enclosure(np.inf, np.inf, np.inf, "nats", theorems, False, source.reason).to(unit)
-    error = min(0.5 * terms.size * float(source.error_bound.max(initial=0.0)), source.total_error)
+        lower = 0.5 * float(np.sum(np.sort(source._least()[source.ratios.size - terms.size :])))
+        return Enclosure(np.inf, lower, np.inf, "nats", theorems, False, source.reason).to(unit)
+    error = 0.0
+    if terms.size:
+        error = min(0.5 * terms.size * float(source.error_bound.max()), source.total_error)
     missing = np.inf if source.truncation is None else source.truncation
     lower = max(value - error, 0.0)
     return Enclosure(value, lower, value + error + missing, "nats", theorems).to(unit)
+
+
+def _at_least_zero(parameter: str, value: Any) -> float:
+    """A number of at least 0, infinity allowed."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ParameterError(parameter, "at least 0", value) from None
+    if np.isnan(number) or number < 0.0:
+        raise ParameterError(parameter, "at least 0", value)
+    return number
 
 
 def check_unit(unit: Any) -> None:
@@ -408,7 +433,7 @@ def _singular(
     """By eigenvalues: directions whose variance is below rounding carry nothing.
 
     A direction of Z that the past determines and Y leaves uncertain has ratio infinity. There is no
-    error bound: what is below rounding is unknown.
+    error bound: what is below rounding is unknown, and only its own size (`below`) is certain.
     """
     values, vectors = np.linalg.eigh(joint)
     if values.min(initial=0.0) < -floor * max(1.0, float(values.max(initial=0.0))):
@@ -440,7 +465,11 @@ def _singular(
             f"uncertain (variance below rounding, {floor:.1g} of a pixel's)"
         )
     unknown = np.full(ratios.size, np.inf)
-    return CanonicalCorrelations(ratios, unknown, np.inf, 0.0, directions, reason)
+    # what is left of those directions is some variance of at most twice the floor
+    below = np.zeros(ratios.size)
+    carried = np.maximum(lost[:infinite] - floor, 0.0)[: ratios.size]
+    below[: carried.size] = np.log1p(0.5 * carried / floor)
+    return CanonicalCorrelations(ratios, unknown, np.inf, 0.0, directions, reason, below)
 
 
 # --- R1: a memory of b numbers --------------------------------------------------------------------
@@ -514,6 +543,8 @@ class BudgetCurve:
     theorems: tuple[str, ...] = ("R2",)
 
     def __repr__(self) -> str:
+        if not self.budgets.size:
+            return f"BudgetCurve(0 budgets, {self.unit})"
         ends = f"{np.min(self.budgets):.4g}..{np.max(self.budgets):.4g}"
         return (
             f"BudgetCurve({self.budgets.size} budgets in {ends} {self.unit}: floor "
@@ -601,13 +632,14 @@ class MemoryBudget:
     def break_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Budgets at which one more direction begins to be remembered, and the floors there.
 
-        Two arrays, one entry a direction that carries anything: the first is (0, `total`). Infinite
-        correlations have no break points: they take every finite budget.
+        Two arrays, one entry a direction that carries more than its own rounding bound: the first
+        is (0, `total`). Infinite correlations have no break points: they take every finite budget.
         """
         scale = UNITS[self.unit]
-        u = self._logits
-        if np.any(np.isinf(u)):
+        source = self.source
+        if np.any(np.isinf(source.ratios)):
             return np.zeros(0), np.zeros(0)
+        u = np.log(source.ratios[source.losses > source.error_bound])
         before = np.concatenate([[0.0], np.cumsum(u)])[: u.size]
         count = np.arange(u.size)
         budgets = 0.5 * (before - count * u)
@@ -621,10 +653,7 @@ class MemoryBudget:
         return float(np.logaddexp(0.0, self._level(self._budget(budget))))
 
     def _budget(self, value: Any) -> float:
-        number = float(value)
-        if np.isnan(number) or number < 0.0:
-            raise ParameterError("budget", "at least 0", value)
-        return number / UNITS[self.unit]
+        return _at_least_zero("budget", value) / UNITS[self.unit]
 
     def _level(self, budget: float) -> float:
         """v at a budget in nats: the largest at which the filling costs that much."""
@@ -640,6 +669,24 @@ class MemoryBudget:
         k = int(np.flatnonzero(active)[-1]) if np.any(active) else 0
         return float(levels[k])
 
+    def _shares(self, budget: float) -> tuple[np.ndarray, float]:
+        r"""Nats for each direction, $\tfrac12(u_i-v)^+$ as $(c + \tfrac12\sum_j(u_i-u_j))/k$.
+
+        Beside them what rounding may have moved one of them by. Finite budgets and correlations.
+        """
+        u = self._logits
+        active = 0
+        if budget > 0.0 and u.size:
+            active = max(int(np.sum(u > self._level(budget))), 1)
+        kept = u[:active]
+        shares = np.zeros(u.size)
+        gaps = 0.5 * np.sum(kept[:, None] - kept, axis=1)
+        shares[:active] = np.maximum((budget + gaps) / max(active, 1), 0.0)
+        # one direction takes all, and nothing is subtracted
+        spread = float(kept[0] - kept[-1]) if active else 0.0
+        doubt = 8.0 * EPS * (budget + spread) + 4.0 * EPS * float(np.max(np.abs(kept), initial=0.0))
+        return shares, doubt if active > 1 else 8.0 * EPS * budget
+
     def floor(self, budget: float) -> Enclosure:
         r"""$MB^*(c)$: no memory of c (`unit`) forgets less.
 
@@ -653,7 +700,10 @@ class MemoryBudget:
 
     def curve(self, budgets: Any) -> BudgetCurve:
         """`floor` at an array of budgets."""
-        given = np.asarray(budgets, dtype=np.float64)
+        try:
+            given = np.asarray(budgets, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ParameterError("budgets", "numbers of at least 0", budgets) from None
         rows = np.array([self._at(self._budget(c)) for c in given.ravel()]).reshape(-1, 3)
         low, value, high = (part.reshape(given.shape) * UNITS[self.unit] for part in rows.T)
         return BudgetCurve(given, low, value, high, self.unit, self.source.reason)
@@ -672,7 +722,7 @@ class MemoryBudget:
             high = np.inf if source.truncation is None else source.total_error + source.truncation
             return 0.0, 0.0, high
         if v == np.inf:
-            return np.inf, np.inf, np.inf
+            return self._least(budget), np.inf, np.inf
         kept, error = u > v, source.error_bound[: u.size]
         losses = np.where(kept, np.logaddexp(0.0, v), source.losses[: u.size])
         value = 0.5 * float(np.sum(losses[::-1]))
@@ -687,40 +737,75 @@ class MemoryBudget:
         missing = np.inf if source.truncation is None else source.truncation
         return max(value - own, 0.0), value, value + own + missing
 
-    def budget_for(self, bottleneck: float) -> Enclosure:
-        r"""The inverse: the least memory with which a bottleneck of `bottleneck` is possible.
+    def _at_least(self) -> MemoryBudget | None:
+        """The curve of what is certain of infinite correlations; `None` if they are exactly 1."""
+        losses = np.sort(self.source._least())[::-1]
+        if np.any(np.isinf(losses)):
+            return None
+        exact = np.zeros(losses.size)
+        return MemoryBudget(CanonicalCorrelations(np.expm1(losses), exact, 0.0))
 
-        $c(MB) = \tfrac12 \sum_{\ell_i > \theta} (u_i - v)$ at the level where half the sum of
-        $\min(\theta, \ell_i)$ is MB: "how many bits for a target". 0 at or above `total`,
-        infinite at 0 (with its reason).
-        """
-        target = float(bottleneck)
-        if np.isnan(target) or target < 0.0:
-            raise ParameterError("bottleneck", "at least 0", bottleneck)
-        target /= UNITS[self.unit]
+    def _least(self, budget: float) -> float:
+        """What MB* is at least where correlations are infinite, nats."""
+        certain = self._at_least()
+        return np.inf if certain is None else certain._at(budget)[0]
+
+    def _spend(self, target: float) -> tuple[float, float]:
+        """Nats with which half the sum of min(θ, l_i) is `target` > 0, and their rounding."""
         u = self._logits
         losses = np.logaddexp(0.0, u)
-        no_memory = 0.5 * float(np.sum(losses[::-1]))
-        if u.size == 0 or (target >= no_memory and np.isfinite(no_memory)):
-            return Enclosure(0.0, 0.0, 0.0, self.unit, ("R2",))
-        if target == 0.0 or np.isinf(losses[0]):
-            why = self.source.reason or "no finite memory forgets nothing of what it is told"
-            return Enclosure(np.inf, np.inf, np.inf, self.unit, ("R2",), reason=why)
-        if target < 1e-300:
-            raise ParameterError("bottleneck", "0 or at least 1e-300 nats", bottleneck)
+        if target >= 0.5 * float(np.sum(losses[::-1])):
+            return 0.0, 0.0
         after = np.append(np.cumsum(losses[::-1])[::-1], 0.0)[1:]  # what k remembered leave out
         count = np.arange(1, u.size + 1)
         theta = (2.0 * target - after) / count
         k = int(np.flatnonzero(theta <= losses)[-1])
         v = float(theta[k] + np.log(-np.expm1(-theta[k])))  # log(e^θ - 1)
         value = max(0.5 * float(np.sum(u[: k + 1] - v)), 0.0)
-        # c moves by -dMB (1 + e^-v), and MB* is known to what `_at` says
+        # c moves by -dMB (1 + e^-v)
+        rounding = 8.0 * EPS * (value + float(np.sum(np.abs(u[: k + 1]))) + 1.0)
+        return value, rounding
+
+    def budget_for(self, bottleneck: float) -> Enclosure:
+        r"""The inverse: the least memory with which a bottleneck of `bottleneck` is possible.
+
+        $c(MB) = \tfrac12 \sum_{\ell_i > \theta} (u_i - v)$ at the level where half the sum of
+        $\min(\theta, \ell_i)$ is MB: "how many bits for a target". 0 at or above `total`,
+        infinite at 0 (with its reason). The upper end is 0 only from `total.upper` on, and infinite
+        where what older frames may add is not known to be below the target.
+        """
+        target = _at_least_zero("bottleneck", bottleneck) / UNITS[self.unit]
+        total, u = self.source.information(), self._logits
+        if target >= total.value:
+            # what rounding or older frames may add takes nats too
+            if target >= total.upper:
+                return Enclosure(0.0, 0.0, 0.0, self.unit, ("R2",))
+            if target == 0.0 or u.size == 0:
+                return Enclosure(0.0, 0.0, np.inf, self.unit, ("R2",))
+        if target == 0.0 or np.isinf(total.value):
+            why = self.source.reason or "no finite memory forgets nothing of what it is told"
+            certain = self._at_least() if np.isinf(total.value) and target > 0.0 else None
+            least = np.inf if certain is None else certain.budget_for(target).lower
+            if target == 0.0 and total.lower == 0.0:
+                least = 0.0
+            least = least * UNITS[self.unit]
+            return Enclosure(np.inf, least, np.inf, self.unit, ("R2",), reason=why)
+        if target < 1e-300:
+            raise ParameterError("bottleneck", "0 or at least 1e-300 nats", bottleneck)
+        value, rounding = self._spend(target)
+        # MB* is known to what `_at` says
         low, middle, high = self._at(value)
-        slack = (max(high - middle, middle - low) + abs(middle - target)) * (
-            1.0 + np.exp(min(-v, 700.0))
+        shift = abs(middle - target) if value > 0.0 else 0.0
+        less, more = target - (high - middle) - shift, target + (middle - low) + shift
+        lower = self._spend(more)[0] if np.isfinite(more) else 0.0
+        upper, wide = self._spend(less) if less >= 1e-300 else (np.inf, 0.0)
+        found = Enclosure(
+            value,
+            max(min(lower, value) - rounding, 0.0),
+            max(upper, value) + rounding + wide,
+            "nats",
+            ("R2",),
         )
-        slack += 8.0 * EPS * (value + float(np.sum(np.abs(u[: k + 1]))) + 1.0)
-        found = Enclosure(value, max(value - slack, 0.0), value + slack, "nats", ("R2",))
         return found.to(self.unit)
 
     def encoder(self, budget: float) -> MemoryEncoder:
@@ -768,8 +853,9 @@ def stochastic_memory(
 ) -> Enclosure:
     r"""R4: a random memory of c nats that is *integrated out* can beat R2; by how much at least.
 
-    The smallest $KL(P_{XZ} \| Q_{XZ})$ over jointly Gaussian q with $I_q(X;Z|Y) \le c$ (channel
-    simulation: only what the memory leads to counts, not the memory). For one direction
+    The smallest $KL(P_{XZ} \| Q_{XZ})$ over Gaussian channels, $q_X = P_X$ and q jointly Gaussian,
+    with $I_q(X;Z|Y) \le c$ (channel simulation: only what the memory leads to counts, not the
+    memory). For one direction
 
     $$\tfrac12\left[-2\log u - \log(1-\rho^2) + u^2 - 2|\rho|\sqrt v\,u + v - 1\right],\quad
     v = \min(e^{2c}-1, \tfrac{\rho^2}{1-\rho^2}),\quad
@@ -777,8 +863,9 @@ def stochastic_memory(
 
     0 from $c = I(X;Z|Y)$ on; for several, each at the budget that R2 gives it.
 
-    An *upper* bound on the least KL that c nats allow, never above R2 and not tight: a mixture does
-    better (.120 against .159 at ρ = .9, c = .399). The optimum is open, so `lower` is 0.
+    An *upper* bound on the least KL that c nats allow, never above R2 and not tight: a jointly
+    Gaussian q with another $q_X$ (.129 against .159 at ρ = .9, c = .399) and a mixture (.120) do
+    better. The optimum is open, so `lower` is 0.
 
     Arguments: `source`, as for `MemoryBudget`; `budget` c ≥ 0 in `unit`; `unit`.
 
@@ -795,10 +882,13 @@ def stochastic_memory(
         return Enclosure(0.0, 0.0, 0.0, unit, ("R4",))
     if np.any(np.isinf(source.ratios)):
         return Enclosure(np.inf, 0.0, np.inf, unit, ("R4",), reason=source.reason)
-    u, level = allocation._logits, allocation._level(c)
-    value = sum(_channel(np.exp(x), max(0.5 * (x - level), 0.0)) for x in u)
+    ratios = np.exp(allocation._logits)
+    shares, doubt = allocation._shares(c)
+    value = sum(map(_channel, ratios, shares))
     missing = np.inf if source.truncation is None else source.truncation
     error = source.total_error + 32.0 * EPS * float(np.sum(1.0 + source.losses)) + missing
+    # a direction's first nats count without limit: its share's own rounding is carried through
+    error += sum(map(_channel, ratios, np.maximum(shares - doubt, 0.0))) - value
     return Enclosure(value, 0.0, value + error, "nats", ("R4",)).to(unit)
 
 

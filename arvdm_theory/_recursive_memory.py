@@ -19,8 +19,14 @@ import scipy.linalg
 import scipy.optimize
 
 from arvdm_theory._gaussian import EPS, psd_factor, symmetrise, transpose
-from arvdm_theory._kalman import LinearGaussian, filter_step
-from arvdm_theory._window_power_law import innovation_log_det
+from arvdm_theory._prediction import (
+    SINGULAR,
+    amplification,
+    innovation_log_det,
+    lyapunov_sum,
+    nonnegative_level,
+    stationary_prior,
+)
 from arvdm_theory.checks import finite_array, positive_integer, real_number, shaped_array
 from arvdm_theory.enclosure import UNITS, Enclosure
 from arvdm_theory.errors import ParameterError, RefusedError, UnstableError
@@ -78,20 +84,6 @@ class _Innovations:
         return int(self.transition.shape[0])
 
 
-def _gramian(move: np.ndarray, source: np.ndarray) -> np.ndarray | None:
-    """Σ_k A^k W A'^k, terms doubled until the powers vanish; `None` if they do not."""
-    total, power = np.array(source), np.array(move)
-    for _ in range(48):
-        size = np.abs(power).max(initial=0.0)
-        if size < 1e-40:
-            return total
-        if not np.isfinite(size) or size > 1e100:
-            return None
-        total = symmetrise(total + power @ total @ power.T)
-        power = power @ power
-    return None
-
-
 def _radius(matrix: np.ndarray) -> float:
     return float(np.abs(np.linalg.eigvals(matrix)).max(initial=0.0))
 
@@ -108,26 +100,27 @@ def _innovations(video: GaussianVideo, level: float) -> _Innovations | None:
         prior, residual = np.zeros_like(move), 0.0
         state: np.ndarray | None = model.initial_covariance
     else:
-        prior, residual = _stationary_prior(model, emission, own)
-        state = None
+        settled = stationary_prior(model, emission, own, patience=20000)
+        if settled is None:
+            raise RefusedError(
+                "the Kalman filter of this video does not settle to double precision"
+            )
+        (prior, residual), state = settled, None
     innovation = symmetrise(emission @ prior @ emission.T) + own
     scale = float(
         np.max(np.linalg.eigvalsh(emission @ model.initial_covariance @ emission.T + own))
     )
     if np.linalg.eigvalsh(innovation)[0] <= 64.0 * EPS * dim * scale:
-        raise RefusedError(
-            "given its past, a direction of the next frame has no variance (to rounding), so "
-            "informations about it may be infinite; ask at a level above 0"
-        )
+        raise RefusedError(SINGULAR)
     gain = np.linalg.solve(innovation, emission @ prior @ move.T).T
     if state is None:
-        state = _gramian(move, gain @ innovation @ gain.T)
+        state = lyapunov_sum(move, gain @ innovation @ gain.T)
         assert state is not None  # stationary videos are stable
     root = np.linalg.cholesky(innovation)
     seen = scipy.linalg.solve_triangular(root, emission, lower=True)
     closed = move - gain @ emission
     size = move.shape[0]
-    limit = _gramian(closed.T, seen.T @ seen) if _radius(closed) < 1.0 - 1e-9 else None
+    limit = lyapunov_sum(closed.T, seen.T @ seen) if _radius(closed) < 1.0 - 1e-9 else None
     sensed = limit
     if sensed is None:  # observability needs no more than n frames
         sensed, power = np.zeros_like(move), np.eye(size)
@@ -147,53 +140,11 @@ def _innovations(video: GaussianVideo, level: float) -> _Innovations | None:
     closed = out @ closed @ into
     if limit is not None:
         limit = symmetrise(into.T @ limit @ into)
-    spread = _spread(move) + _spread(closed)
+    spread = amplification(move) + amplification(closed)
     rounding = 16.0 * EPS * (size + dim) * spread
     # a Riccati residual E moves the prior by at most ‖E‖ ‖Σ Ā^k Ā'^k‖, to first order
     rounding += float(np.linalg.norm(seen, 2)) ** 2 * residual * spread
     return _Innovations(move, gain, emission, innovation, closed, seen, limit, rounding, dropped)
-
-
-def _spread(move: np.ndarray) -> float:
-    """‖Σ A^k A'^k‖ (1 + ‖A‖²), by how much a Lyapunov solution magnifies rounding."""
-    total = _gramian(move, np.eye(move.shape[0]))
-    if total is None or not total.size:
-        return 1.0
-    return float(np.linalg.norm(total, 2) * (1.0 + np.linalg.norm(move, 2) ** 2))
-
-
-def _stationary_prior(
-    model: LinearGaussian, emission: np.ndarray, own: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Cov(z_k | infinite past) and the norm of the Riccati residual it leaves."""
-    move, process = model.transition[0], model.process[0]
-
-    def step(prior: np.ndarray) -> np.ndarray:
-        filtered, _, _ = filter_step(prior, emission, own)
-        return np.asarray(symmetrise(move @ filtered @ move.T) + process)
-
-    scale = float(np.linalg.norm(model.initial_covariance, 2))
-    try:
-        prior = symmetrise(scipy.linalg.solve_discrete_are(move.T, emission.T, process, own))
-        usable = bool(np.linalg.norm(step(prior) - prior, 2) <= 1e-8 * scale)
-    except (np.linalg.LinAlgError, ValueError):
-        usable = False
-    try:
-        if not usable:
-            prior = model.initial_covariance
-        for _ in range(4 if usable else 20000):
-            before, prior = prior, step(prior)
-            if not usable and np.linalg.norm(prior - before, 2) <= 4.0 * EPS * scale:
-                break
-        residual = float(np.linalg.norm(step(prior) - prior, 2))
-    except np.linalg.LinAlgError:
-        raise RefusedError(
-            "given its past, a direction of the next frame has no variance, so informations about "
-            "it may be infinite; ask at a level above 0"
-        ) from None
-    if residual > 1e-8 * scale:
-        raise RefusedError("the Kalman filter of this video does not settle to double precision")
-    return prior, residual
 
 
 def _given_window(form: _Innovations, reference: int) -> np.ndarray:
@@ -327,7 +278,7 @@ def recursive_memory_floor(
     """
     size = positive_integer("size", size, minimum=0)
     reference = positive_integer("reference", reference, minimum=0)
-    level = _level(level)
+    level = nonnegative_level(level)
     if unit not in UNITS:
         raise ParameterError("unit", f"one of {', '.join(UNITS)}", unit)
     if horizon is not None:
@@ -496,6 +447,8 @@ def recursive_memory_bottleneck(
     $(\hat z_k - G m_k, m_k)$ with G the regression just found, so a small MB keeps its digits.
     For r > 0 and invertible F, knowing $(m_k, R_k)$ is knowing $(m_{k-r}, R_k)$ and
     $\Sigma_m = \bar A^r (\Sigma^{-1} + M_r)^{-1} \bar A'^r$ with Σ the value without references.
+    For other F what $F^r m_{k-r}$ still holds is conditioned on; what of it is below the rounding
+    of $F^r$ counts as forgotten.
 
     Arguments
     ---------
@@ -515,7 +468,7 @@ def recursive_memory_bottleneck(
     >>> round(float(recursive_memory_bottleneck(video, [[0.0]], [[1.0]])), 4)  # the last frame
     0.0872
     """
-    form = _require_form(video, _level(level))
+    form = _require_form(video, nonnegative_level(level))
     reference = positive_integer("reference", reference, minimum=0)
     given = finite_array("input", input)
     if given.ndim != 2 or given.shape[1] != video.dim:
@@ -562,10 +515,10 @@ def _joint(
         ]
     )
     source = np.vstack([form.gain - regression @ given, given])
-    total = _gramian(both, source @ form.covariance @ source.T)
+    total = lyapunov_sum(both, source @ form.covariance @ source.T)
     if total is None:
         raise UnstableError("transition", "stable to double precision", _radius(move))
-    return total, _spread(both)
+    return total, amplification(both)
 
 
 def _stationary_value(
@@ -578,7 +531,11 @@ def _stationary_value(
     row = np.where(row > 0.0, row, 1.0)
     white = _inverse_root(total[n:, n:] / row[:, None] / row) / row
     whole = white.shape[0] == size
+    # the caller's coordinates, rows scaled by powers of two: exact zeros of F^r stay exact
+    unit = np.exp2(np.round(np.log2(row)))
+    moved, back = move * unit / unit[:, None], np.eye(size)
     if whole:
+        back = np.linalg.inv(white) / unit[:, None]
         move, given = white @ move @ np.linalg.inv(white), white @ given
         regression = total[:n, n:] @ white.T
         error, spread = _joint(form, move, given, regression)
@@ -586,18 +543,19 @@ def _stationary_value(
         cross = error[:n, n:] @ inner.T
         left = symmetrise(error[:n, :n] - cross @ cross.T)
     else:  # some coordinates of the memory repeat others
+        move, given = moved, given / unit[:, None]
         _, spread = _joint(form, move, given, np.zeros((n, size)))
         cross = total[:n, n:] @ white.T
         left = symmetrise(total[:n, :n] - cross @ cross.T)
     passed = np.eye(n)  # dΣ_m at k-r moves that at k by `passed` dΣ_m `passed`'
-    if reference and whole and np.linalg.matrix_rank(move) == size:
+    if reference and whole and min(map(np.linalg.matrix_rank, (move, moved))) == size:
         sensed, power = _sensed(form, reference)
         factor = _floored_factor(left)
         values, vectors = np.linalg.eigh(symmetrise(factor.T @ sensed @ factor))
         factor = power @ factor @ (vectors / np.sqrt(1.0 + np.maximum(values, 0.0)))
         passed = power @ np.linalg.inv(np.eye(n) + left @ sensed)
     elif reference:
-        factor, whole = _given_references(form, move, given, reference), False
+        factor, whole = _given_references(form, move, given, reference, moved, back), False
     else:
         factor = _floored_factor(left)
     rows, values, _ = np.linalg.svd(form.seen @ factor, full_matrices=False)
@@ -619,20 +577,32 @@ def _floored_factor(covariance: np.ndarray) -> np.ndarray:
 
 
 def _given_references(
-    form: _Innovations, move: np.ndarray, given: np.ndarray, reference: int
+    form: _Innovations,
+    move: np.ndarray,
+    given: np.ndarray,
+    reference: int,
+    moved: np.ndarray,
+    back: np.ndarray,
 ) -> np.ndarray:
-    """Factor of Cov(ẑ_k | m_k, R_k) for any F: condition at k-r on R, move on, condition on m."""
+    """Factor of Cov(ẑ_k | m_k, R_k) for any F: condition at k-r on R, move on, condition on m.
+
+    `move`, `given`: F, H in coordinates good for the joint law; `moved` is F in those of `back` m.
+    There F is moved on, so that what is forgotten (F^r = 0) leaves no rounding to condition on:
+    row i of F^r B is good to a few roundings of row i of |F|^r |B|.
+    """
     n, size = form.order, move.shape[0]
     total, _ = _joint(form, move, given, np.zeros((n, size)))
     factor = psd_factor(total)
+    held = np.abs(back) @ np.sqrt(np.sum(factor[n:] ** 2, axis=1))
+    length = np.linalg.matrix_power(np.abs(moved), reference) @ held
     sensed, power = _sensed(form, reference)
     values, vectors = np.linalg.eigh(symmetrise(factor[:n].T @ sensed @ factor[:n]))
     factor = factor @ (vectors / np.sqrt(1.0 + np.maximum(values, 0.0)))
-    state, memory = power @ factor[:n], np.linalg.matrix_power(move, reference) @ factor[n:]
-    length = np.sqrt(np.sum(memory**2, axis=1))
+    state = power @ factor[:n]
+    memory = np.linalg.matrix_power(moved, reference) @ (back @ factor[n:])
     memory = memory / np.where(length > 0.0, length, 1.0)[:, None]
     _, strength, basis = np.linalg.svd(memory, full_matrices=False)
-    basis = basis[strength > 64.0 * EPS * (n + size) * strength.max(initial=0.0)]
+    basis = basis[strength > 64.0 * EPS * (n + size)]
     return np.asarray(state - (state @ basis.T) @ basis)
 
 
@@ -708,14 +678,15 @@ def best_recursive_memory(
 ) -> RecursiveMemoryResult:
     r"""The best linear recursion of b numbers that was found, and R6's floor beside it.
 
-    $\min_{F, H} I(X_k; \text{Past} \mid m_k, R_k)$ over stable $m_{k+1} = F m_k + H x_k$, a
+    $\inf_{F, H} I(X_k; \text{Past} \mid m_k, R_k)$ over stable $m_{k+1} = F m_k + H x_k$, a
     reduced-order model of the Kalman filter. Every stable F is, up to a change of the memory's
     basis, a strict contraction $F = (I + NN')^{-1/2} N$; quasi-Newton (BFGS, exact gradients by the
     adjoint Lyapunov equation) runs over all (N, H). Starts: truncations of the innovations form
     $\bar A, K$ to the b directions of $\hat z$ that the next 1, 2, 4 and ∞ frames see best
-    (balanced truncation at ∞), then random ones. The minimum is not convex: the value found is an
-    upper bound on the optimum, the floor a lower one. At b ≥ n the Kalman filter itself is
-    returned.
+    (balanced truncation at ∞), then random ones. The problem is not convex: the value found is an
+    upper bound on the infimum, the floor a lower one. With r > 0 the infimum may not be attained:
+    as F becomes singular, what $F^r$ all but forgets is still known exactly. At b ≥ n the Kalman
+    filter itself is returned.
 
     Arguments
     ---------
@@ -738,7 +709,7 @@ def best_recursive_memory(
     reference = positive_integer("reference", reference, minimum=0)
     starts = positive_integer("starts", starts, minimum=0)
     seed = positive_integer("seed", seed, minimum=0)
-    form = _require_form(video, _level(level))
+    form = _require_form(video, nonnegative_level(level))
     if form.limit is None:
         raise RefusedError(
             "the stationary Kalman filter of this video is not stable (its spectrum has a zero), "
@@ -821,7 +792,7 @@ class _Problem:
     def descend(self, move: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A local minimum from (F, H)."""
         # in the basis where Σ F^k F'^k = I a stable F is a strict contraction
-        total = _gramian(move, np.eye(self.size))
+        total = lyapunov_sum(move, np.eye(self.size))
         assert total is not None
         values, vectors = np.linalg.eigh(total)
         into = (vectors / np.sqrt(values)).T
@@ -856,7 +827,7 @@ class _Problem:
         through = given @ form.emission
         both = np.block([[form.transition, np.zeros((n, size))], [through, move]])
         source = np.vstack([form.gain, given])
-        total = _gramian(both, source @ form.covariance @ source.T)
+        total = lyapunov_sum(both, source @ form.covariance @ source.T)
         try:
             if total is None:
                 raise np.linalg.LinAlgError
@@ -873,7 +844,7 @@ class _Problem:
             return 1e3, np.zeros_like(point)
         slope = 0.5 * kept.T @ reach.T @ np.linalg.solve(middle, reach) @ kept
         error = np.hstack([np.eye(n), -regression])
-        adjoint = _gramian(both.T, error.T @ slope @ error)
+        adjoint = lyapunov_sum(both.T, error.T @ slope @ error)
         if adjoint is None:
             return 1e3, np.zeros_like(point)
         by_both = 2.0 * adjoint @ both @ total
@@ -1131,7 +1102,7 @@ def rate_limited_memory(
         raise ParameterError("unit", f"one of {', '.join(UNITS)}", unit)
     given = _rate(rate)
     nats = given / UNITS[unit]
-    level = _level(level)
+    level = nonnegative_level(level)
     form = _require_form(video, level)
     weight = form.seen.T @ form.seen
     process = symmetrise(form.gain @ form.covariance @ form.gain.T)
@@ -1183,14 +1154,6 @@ def _bottleneck_of(form: _Innovations, covariance: np.ndarray) -> float:
 
 
 # --- checked inputs -------------------------------------------------------------------------------
-
-
-def _level(value: float) -> float:
-    constraint = "a finite OU time of at least 0"
-    level = real_number("level", value, constraint)
-    if level < 0.0:
-        raise ParameterError("level", constraint, value)
-    return level
 
 
 def _rate(value: float) -> float:

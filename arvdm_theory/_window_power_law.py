@@ -2,7 +2,7 @@ r"""R5 in closed form: partial autocorrelations, the infinite past, and the powe
 
 `memory.window_memory_bottleneck` conditions densely on a finite past, for any video. Here the past
 is infinite and the frames scalar: $MB_r = \tfrac12\log(\sigma_r^2/\sigma_\infty^2)$, with
-$\sigma_r^2$ by Durbin–Levinson and $\sigma_\infty^2$ from the spectrum.
+$\sigma_r^2$ by Durbin–Levinson and $\sigma_\infty^2$ the prediction error from the infinite past.
 """
 
 from __future__ import annotations
@@ -12,26 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.integrate
 import scipy.special
 
 from arvdm_theory._gaussian import EPS
-from arvdm_theory.checks import positive_integer, real_number
+from arvdm_theory._prediction import innovation_log_det, nonnegative_level
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.enclosure import UNITS, Enclosure
 from arvdm_theory.errors import ParameterError, RefusedError
 from arvdm_theory.noise import sigma
-from arvdm_theory.video import Arfima, GaussianVideo, StaticLatent
+from arvdm_theory.video import Arfima, GaussianVideo
 
 __all__ = [
     "ScalarWindowMemory",
-    "innovation_log_det",
     "partial_autocorrelations",
     "scalar_window_memory",
 ]
-
-LARGEST_GRID = 2**16
-"""The spectrum of a state-space video is integrated on at most this many frequencies."""
-
 
 # --- partial autocorrelations ---------------------------------------------------------------------
 
@@ -59,7 +54,7 @@ def partial_autocorrelations(video: GaussianVideo, order: int, *, level: float =
     """
     _scalar(video)
     order = positive_integer("order", order)
-    return _durbin_levinson(video, order, _level(level)).partial
+    return _durbin_levinson(video, order, nonnegative_level(level)).partial
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +73,13 @@ def _durbin_levinson(video: GaussianVideo, order: int, level: float) -> _Predict
     if gamma[0] <= 0.0:
         raise RefusedError("a frame without variance has no partial autocorrelations")
     correlation = gamma / gamma[0]
+    own = np.exp(-2.0 * level) * video.rounding / gamma[0]  # of the video's own covariance
     closed = isinstance(video, Arfima) and level == 0.0
     lag = np.arange(1, order + 1)
     exact = video.memory[0] / (lag - video.memory[0]) if isinstance(video, Arfima) else lag
     partial, coefficients = np.empty(order), np.zeros(order)
     variance, log_variance, error = 1.0, np.zeros(order + 1), np.zeros(order + 1)
+    error[0] = own + 4.0 * EPS
     for j in range(1, order + 1):
         known = coefficients[: j - 1]
         phi = exact[j - 1] if closed else (correlation[j] - known @ correlation[j - 1 : 0 : -1])
@@ -101,121 +98,8 @@ def _durbin_levinson(video: GaussianVideo, order: int, level: float) -> _Predict
             error[j] = 2.0 * EPS * (j + 1)
         else:
             spread = (1.0 + np.abs(coefficients[:j]).sum()) ** 2
-            error[j] = 2.0 * EPS * (j + 16) * spread / variance
-    error += video.rounding / gamma[0] / np.exp(log_variance)
+            error[j] = (2.0 * EPS * (j + 16) + own) * spread / variance
     return _Prediction(partial, np.log(gamma[0]) + log_variance, error)
-
-
-# --- prediction from the infinite past ------------------------------------------------------------
-
-
-def innovation_log_det(video: GaussianVideo, *, level: float = 0.0) -> Enclosure:
-    r"""$\log\det\mathrm{Cov}(X_k \mid X_{<k})$ from the spectrum (R5, Kolmogorov–Szegő).
-
-    $$\log\det V_\infty = \frac1{2\pi}\int_{-\pi}^{\pi}\log\det S(\omega)\,d\omega,
-      \qquad S(\omega) = \sum_h \gamma_h e^{-i\omega h},$$
-
-    at OU time `level` ($S \to e^{-2t}S + \sigma^2(t)I$). Any frame dimension d. The enclosure's
-    half-width is the quadrature's own error estimate plus rounding, not a proof: for a state-space
-    video twice the last change of the trapezoid rule (which converges geometrically) under
-    doubling of its grid; for ARFIMA, QUADPACK's estimate for the part that the noise of the level
-    adds (nothing at level 0). A perfectly predictable part (static latent) has no density and does
-    not count.
-
-    Raises `ParameterError` for a video that is not stationary, and `RefusedError` where the
-    spectrum is singular at all frequencies (a direction of X_k is determined by its past).
-
-    Source: Szegő (1915), Kolmogorov (1941); Wiener and Masani (1957) for vectors.
-
-    >>> from arvdm_theory.video import Autoregressive
-    >>> print(innovation_log_det(Autoregressive([0.9], 0.25)))
-    -1.38629 nats in [-1.38629, -1.38629] (R5)
-    """
-    level = _level(level)
-    if not video.stationary:
-        raise ParameterError("video", "stationary to have a spectrum", video.family)
-    if isinstance(video, Arfima):
-        value, error = _arfima_log_det(video, level)
-    else:
-        value, error = _state_space_log_det(video, level)
-    return Enclosure.around(value, error, theorems=("R5",))
-
-
-def _arfima_log_det(video: Arfima, level: float) -> tuple[float, float]:
-    """Channels of equal D share innovations; the noise of the level is white in every basis."""
-    if np.ptp(video.memory) > 0.0:
-        variances, memories = np.diag(video.noise_variance), video.memory
-    else:
-        variances = np.linalg.eigvalsh(video.noise_variance)
-        memories = np.full(video.dim, video.memory[0])
-    noise = float(sigma(level)) ** 2
-    if noise == 0.0 and np.min(variances) <= 64.0 * EPS * video.dim * np.max(variances):
-        raise RefusedError("the spectrum is singular: a direction of X_k is determined by its past")
-    total, error = 0.0, 0.0
-    for variance, memory in zip(np.exp(-2.0 * level) * variances, memories, strict=True):
-        value, bound = _long_memory_integral(variance, float(memory), noise)
-        total, error = total + value, error + bound
-    spread = np.max(variances) / np.min(variances) if noise == 0.0 else np.max(variances) / noise
-    return total, error + 8.0 * EPS * video.dim * (abs(total) + spread + 1.0)
-
-
-def _long_memory_integral(variance: float, memory: float, noise: float) -> tuple[float, float]:
-    r"""$\frac1\pi\int_0^\pi \log(v (2\sin\frac\omega2)^{-2D} + q)$; ∫ log(2 sin ω/2) = 0."""
-    if noise == 0.0:
-        return float(np.log(variance)), 0.0
-    if variance <= 0.0 or memory == 0.0:
-        return float(np.log(variance + noise)), 0.0
-    first, second = (variance, noise) if memory > 0.0 else (noise, variance)
-    power = 2.0 * abs(memory)
-    stretch = min(int(np.ceil(2.0 / power)), 12)  # omega = pi u^stretch smooths the cusp at 0
-
-    def integrand(u: float) -> float:
-        wave = 2.0 * np.sin(0.5 * np.pi * u**stretch)
-        return float(np.log1p(second / first * wave**power) * stretch * u ** (stretch - 1))
-
-    value, error = scipy.integrate.quad(integrand, 0.0, 1.0, epsabs=1e-13, epsrel=1e-13, limit=400)
-    return float(np.log(first) + value), float(error)
-
-
-def _state_space_log_det(video: GaussianVideo, level: float) -> tuple[float, float]:
-    model = video.markov(1)
-    if model is None or not model.time_invariant:
-        raise ParameterError("video", "of a family whose spectrum is known", video.family)
-    size = model.transition.shape[-1]
-    own = np.exp(-2.0 * level) * model.noise[0] + float(sigma(level)) ** 2 * np.eye(video.dim)
-    emission = np.exp(-level) * model.emission[0]
-    if isinstance(video, StaticLatent):
-        emission = np.zeros_like(emission)
-
-    def mean_log_det(omega: np.ndarray) -> tuple[float, float]:
-        resolvent = np.exp(1j * omega)[:, None, None] * np.eye(size) - model.transition[0]
-        if not np.any(emission):
-            transfer = np.zeros((omega.size, size, video.dim), dtype=complex)
-        else:
-            transfer = np.linalg.solve(
-                resolvent.swapaxes(1, 2), np.broadcast_to(emission.T, (omega.size, size, video.dim))
-            )
-        spectrum = transfer.swapaxes(1, 2) @ model.process[0] @ transfer.conj() + own
-        values = np.linalg.eigvalsh(0.5 * (spectrum + spectrum.conj().swapaxes(1, 2)))
-        if np.min(values[:, -1]) <= 0.0 or np.all(
-            values[:, 0] <= 64.0 * EPS * video.dim * values[:, -1]
-        ):
-            raise RefusedError(
-                "the spectrum is singular: a direction of X_k is determined by its past"
-            )
-        condition = float(np.mean(values[:, -1] / values[:, 0]))
-        return float(np.mean(np.sum(np.log(values), axis=1))), condition
-
-    # midpoints: a doubled grid is the mean of the old grid and of its midpoints
-    count = 64
-    value, condition = mean_log_det(2.0 * np.pi * np.arange(count) / count)
-    while True:
-        between, other = mean_log_det(2.0 * np.pi * (np.arange(count) + 0.5) / count)
-        change, value = 0.5 * abs(between - value), 0.5 * (between + value)
-        condition, count = max(condition, other), 2 * count
-        rounding = 32.0 * EPS * (size + video.dim) * (abs(value) + condition * video.dim)
-        if 2.0 * change <= rounding or count >= LARGEST_GRID:
-            return value, 2.0 * change + rounding
 
 
 # --- the window of a scalar video -----------------------------------------------------------------
@@ -318,7 +202,7 @@ def scalar_window_memory(
     [0.004409, 0.004412, 0.0045]
     """
     _scalar(video)
-    level = _level(level)
+    level = nonnegative_level(level)
     if unit not in UNITS:
         raise ParameterError("unit", f"one of {', '.join(UNITS)}", unit)
     items = list(window_lengths) if isinstance(window_lengths, Iterable) else [window_lengths]
@@ -344,7 +228,10 @@ def scalar_window_memory(
         values = 0.5 * (prediction.log_variance[lengths] - innovation.value)
         error = 0.5 * (prediction.error[lengths] + innovation.upper - innovation.value)
         if np.any(values < -error):
-            raise ArithmeticError("a prediction error fell below that from the infinite past")
+            raise RefusedError(
+                "rounding left a prediction error below that from the infinite past, by more than "
+                "its bound: ask at a level above 0"
+            )
         # rounding can leave an exact zero slightly negative; the bound says how much
         values = np.maximum(values, 0.0)
     scale = UNITS[unit]
@@ -376,14 +263,6 @@ def _gamma_ratio(windows: np.ndarray, memory: float) -> np.ndarray:
 
 
 # --- checked inputs -------------------------------------------------------------------------------
-
-
-def _level(value: float) -> float:
-    constraint = "a finite OU time of at least 0"
-    level = real_number("level", value, constraint)
-    if level < 0.0:
-        raise ParameterError("level", constraint, value)
-    return level
 
 
 def _scalar(video: GaussianVideo) -> None:

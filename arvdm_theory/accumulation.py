@@ -25,6 +25,7 @@ from arvdm_theory._gaussian import (
     EPS,
     cholesky,
     gaussian_kl,
+    gaussian_kl_rounding,
     half_excess,
     symmetrise,
     transpose,
@@ -299,18 +300,24 @@ def drifting_chain(eta: float, steps: int | Iterable[int]) -> DriftingChain:
 
 
 def geometric_sum(ratio: float, steps: int) -> float:
-    r"""$1 + a + \dots + a^{K-1} = (1-a^K)/(1-a)$, K at a = 1, accurate beside it.
+    r"""$1 + a + \dots + a^{K-1} = (1-a^K)/(1-a)$, K at a = 1, accurate beside 1 and -1.
+
+    Infinite, with its sign, beyond the range of double precision.
 
     >>> geometric_sum(1.0, 5), geometric_sum(-0.5, 2), round(geometric_sum(1 + 1e-12, 1000), 6)
     (5.0, 0.5, 1000.0)
     """
-    if ratio <= 0.0:
-        return (1.0 - ratio**steps) / (1.0 - ratio)
     if ratio == 1.0:
         return float(steps)
-    rate = math.log1p(ratio - 1.0) if abs(ratio - 1.0) < 0.5 else math.log(ratio)
+    if ratio == 0.0:
+        return float(steps > 0)
+    size = abs(ratio)
+    rate = math.log1p(size - 1.0) if abs(size - 1.0) < 0.5 else math.log(size)
+    flips = ratio < 0.0 and steps % 2 == 1  # a^K < 0: nothing cancels
     if steps * rate > 700.0:
-        return math.inf
+        return -math.inf if ratio < 0.0 and not flips else math.inf
+    if flips:
+        return (1.0 + math.exp(steps * rate)) / (1.0 - ratio)
     return math.expm1(steps * rate) / (ratio - 1.0)
 
 
@@ -641,6 +648,7 @@ def _static_latent_drift(memory: int, ratio: float, frame: int) -> float:
 _GROWTH_TOLERANCE = 1e-3
 _LONGEST_BLOCK = 2**16
 _LONGEST_SMOOTHING = 32
+_RELATIVE = 1e-13  # rounding of a sum of norms
 _ILL_CONDITIONED = "a law of the generator's state is too ill-conditioned for double precision"
 _NO_SMOOTHING = (
     "the sampler's last sub-steps add no noise to the clip, so a distance of states does not bound "
@@ -666,7 +674,8 @@ class ClipAccumulation:
     drift: E4, the best linear functional of the clip (the mean term), `(K,)`.
     marginal: the largest KL of a single number of the clip (monotonicity), `(K,)`.
     theorem_b: Theorem B's line, or `None` (refused).
-    saturated: E3 in KL form, or `None` (refused). smoothing: s, the number of last steps whose
+    saturated: E3 in KL form, a first-order bound on its rounding added, or `None` (refused).
+    smoothing: s, the number of last steps whose
         noise turns the distance before them into a KL, the best one at every K, `(K,)`.
     spectral_radius: of the map that carries the generator's state over the last AR step.
     growth: `stable`, `marginal` or `unstable`: radius below 1, within the tolerance of it, above.
@@ -925,6 +934,7 @@ class _StateChain:
     take: np.ndarray  # S_O (n, o)
     truth: np.ndarray  # P = Cov_P(z) (steps, n, n)
     truth_output: np.ndarray  # Cov_P(O) (steps, o, o)
+    joint: np.ndarray  # Cov_P(O, z) (steps, o, n)
     cross: np.ndarray  # (steps, o, n)
     excess: np.ndarray  # (steps, o, o)
     first_mean: np.ndarray  # E_Q z_1 (n,)
@@ -940,7 +950,9 @@ class _StateChain:
 
     def repeated(self, steps: int) -> _StateChain:
         """The last step, `steps` times."""
-        names = ("output", "offset", "noise", "truth", "truth_output", "cross", "excess")
+        names = (
+            "output", "offset", "noise", "truth", "truth_output", "joint", "cross", "excess",
+        )  # fmt: skip
         arrays: dict[str, Any] = {
             name: np.repeat(getattr(self, name)[-1:], steps, axis=0) for name in names
         }
@@ -988,7 +1000,7 @@ def _state_chain(world: Resolved, law: Law) -> _StateChain:
             _, exact = replace(world, initial=None).initial_law()
             difference[seen:, seen:] = exact - first[seen:, seen:]
     return _StateChain(
-        output, offset, covariance, keep, take, truth, truth_output, cross, excess,
+        output, offset, covariance, keep, take, truth, truth_output, joint, cross, excess,
         first_mean, first, difference, world.video.rounding, stride * dim,
     )  # fmt: skip
 
@@ -1145,12 +1157,16 @@ class _LocalErrors:
     """One-step errors from the truth's state.
 
     The truth is replaced by the Markov chain of its regressions on z, which has its marginals:
-    O = (K + `wrong`) z + N(0, V + `change`), with Cov_P(z) = F F', F = `root`.
+    O = (K + `wrong`) z + N(0, V + `change`), with Cov_P(z) = F F', F = `root`. The truth's own
+    `regression` K + `wrong` and `noise` V + `change` are held as such: where the model's are far
+    larger, a sum with them has no digit of the truth's.
     `made` N: E_P W2² of one step in any norm H is at most ‖H N‖_F²; `start` that of the start.
     """
 
     wrong: np.ndarray
     change: np.ndarray
+    regression: np.ndarray
+    noise: np.ndarray
     root: np.ndarray
     made: np.ndarray
     start: np.ndarray
@@ -1161,17 +1177,21 @@ class _Smoothing:
     """`smoothed_kl` over the last s steps, for K = s..steps.
 
     `reach` H = V_s^{-1/2} A_s, from the state before those steps to the clip; `mean` and `spread`
-    the KL of the s steps from the truth's state, nats.
+    the KL of the s steps from the truth's state, nats; `error` a first-order bound on the rounding
+    error of both, infinite where no digit of the truth's noise is left.
     """
 
     length: int
     reach: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    error: np.ndarray
 
     def combined(self, distance: Any) -> np.ndarray:
-        """The bound, for a carried distance."""
-        return np.asarray((np.sqrt(self.mean) + distance / math.sqrt(2.0)) ** 2 + self.spread)
+        """The bound, for a carried distance; its rounding added."""
+        mean = np.sqrt(self.mean) + np.sqrt(self.mean + self.error) * _RELATIVE
+        carried = distance / math.sqrt(2.0) * (1.0 + _RELATIVE)
+        return np.asarray((mean + carried) ** 2 + self.spread + self.error)
 
 
 def _local_errors(chain: _StateChain) -> _LocalErrors:
@@ -1188,20 +1208,27 @@ def _local_errors(chain: _StateChain) -> _LocalErrors:
     wrong = (moved * inverse[:, None, :]) @ transpose(vectors) / deviation[:, None, :]
     mixed = moved @ transpose(chain.output @ root)
     change = symmetrise(chain.excess - mixed - transpose(mixed) - moved @ transpose(moved))
-    roots = _square_root(chain.noise + change) - _square_root(chain.noise)
+    whitened = (chain.joint / deviation[:, None, :]) @ (vectors * inverse[:, None, :])
+    regression = (whitened * inverse[:, None, :]) @ transpose(vectors) / deviation[:, None, :]
+    true_noise = symmetrise(chain.truth_output - whitened @ transpose(whitened))
+    scale = np.abs(np.einsum("kii->ki", chain.truth_output)).max(axis=-1, initial=0.0)
+    roots = _square_root(true_noise, 64.0 * EPS * scale) - _square_root(chain.noise)
     made = chain.take @ np.concatenate([moved, chain.offset[:, :, None], roots], axis=2)
     start = _square_root(chain.first + chain.first_difference) - _square_root(chain.first)
     start = np.concatenate([chain.first_mean[:, None], start], axis=1)
-    return _LocalErrors(wrong, change, root, made, start)
+    return _LocalErrors(wrong, change, regression, true_noise, root, made, start)
 
 
-def _square_root(matrix: np.ndarray) -> np.ndarray:
-    """Symmetric square root of covariances `(..., n, n)`; what is not one is refused."""
+def _square_root(matrix: np.ndarray, rounding: Any = 0.0) -> np.ndarray:
+    """Symmetric square root of covariances `(..., n, n)`; what is not one is refused.
+
+    `rounding` `(...)`, absolute, of the eigenvalues.
+    """
     if matrix.shape[-1] == 0:
         return matrix
     values, vectors = np.linalg.eigh(symmetrise(matrix))
-    floor = -1e-10 * np.abs(values).max(axis=-1, initial=0.0)
-    if np.any(values < floor[..., None]):
+    floor = -1e-10 * np.abs(values).max(axis=-1, initial=0.0) - matrix.shape[-1] * rounding
+    if np.any(values < np.asarray(floor)[..., None]):
         raise NotPositiveDefiniteError(
             "covariance", "positive semi-definite", f"smallest eigenvalue {values.min():.6g}"
         )
@@ -1214,44 +1241,102 @@ def _smoothings(chain: _StateChain, local: _LocalErrors) -> list[_Smoothing]:
     here = slice(0, chain.clip)
     steps = chain.output.shape[0]
     out, wrong = chain.output[:, here], local.wrong[:, here]
+    regression, own = local.regression[:, here], local.noise[:, here, here]
     offset, noisy = chain.offset[:, here, None], chain.noise[:, here, here]
     change = local.change[:, here, here]
     transition, step_wrong = chain.transition, chain.take @ local.wrong
+    true_transition = chain.keep + chain.take @ local.regression
     step_offset = chain.take @ chain.offset[:, :, None]
     step_noise = chain.take @ chain.noise @ chain.take.T
     step_change = chain.take @ local.change @ chain.take.T
+    step_own = chain.take @ local.noise @ chain.take.T
+    # what was added up to form the truth's noise, the model's, and their difference
+    lost_own, lost = _traces(chain.truth_output[:, here, here]), _traces(noisy)
+    lost_change = lost_own + lost + _squares(out @ local.root) + _squares(wrong @ local.root)
     found = []
     for length in range(1, min(steps, _LONGEST_SMOOTHING) + 1):
         mistakes = np.concatenate([wrong @ local.root[: out.shape[0]], offset], axis=2)
-        smoothing = _smoothing(length, out, mistakes, noisy, change)
+        rounding = tuple(
+            8.0 * EPS * (out.shape[-1] + out.shape[-2] + length) * item
+            for item in (lost_own, lost, lost_change)
+        )
+        smoothing = _smoothing(length, out, mistakes, (own, noisy, change), rounding)
         if smoothing is not None:
             found.append(smoothing)
         before = slice(0, steps - length)  # the step that is taken in
-        out, wrong, offset, noisy, change = (x[1:] for x in (out, wrong, offset, noisy, change))
-        true_noise = step_noise[before] + step_change[before]
+        out, wrong, offset, noisy, change, regression, own, lost_own, lost, lost_change = (
+            x[1:]
+            for x in (
+                out, wrong, offset, noisy, change, regression, own, lost_own, lost, lost_change,
+            )
+        )  # fmt: skip
+        true_noise = step_own[before]
         offset = offset + out @ step_offset[before]
-        change = change + wrong @ true_noise @ transpose(out + wrong)
+        change = change + wrong @ true_noise @ transpose(regression)
         change = change + out @ true_noise @ transpose(wrong)
         change = symmetrise(change + out @ step_change[before] @ transpose(out))
-        noisy = symmetrise(noisy + out @ step_noise[before] @ transpose(out))
+        added = out @ step_noise[before] @ transpose(out)
+        noisy = symmetrise(noisy + added)
+        own_added = regression @ true_noise @ transpose(regression)
+        own = symmetrise(own + own_added)
+        size = np.sum(out**2, axis=(-2, -1)) + np.sum(wrong**2, axis=(-2, -1))
+        lost = lost + _traces(added)
+        lost_own = lost_own + np.sum(regression**2, axis=(-2, -1)) * _traces(
+            chain.take @ chain.truth_output[before] @ chain.take.T
+        )
+        lost_change = lost_change + size * (_traces(true_noise) + _traces(step_noise[before]))
         wrong = wrong @ (transition + step_wrong)[before] + out @ step_wrong[before]
         out = out @ transition[before]
+        regression = regression @ true_transition[before]
     return found
 
 
+def _traces(matrices: np.ndarray) -> np.ndarray:
+    return np.asarray(np.trace(matrices, axis1=-2, axis2=-1))
+
+
+def _squares(matrices: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sum(matrices**2, axis=(-2, -1)))
+
+
 def _smoothing(
-    length: int, out: np.ndarray, mistakes: np.ndarray, noisy: np.ndarray, change: np.ndarray
+    length: int,
+    out: np.ndarray,
+    mistakes: np.ndarray,
+    noises: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rounding: tuple[np.ndarray, ...],
 ) -> _Smoothing | None:
+    """`noises`: the truth's, the model's and their difference; `rounding` of each, in norm."""
+    own, noisy, change = noises
     try:
         factor = np.asarray(cholesky(noisy, "noise of the model's clip"))
         if not np.all(np.isfinite(factor)) or _condition(factor) > 1e-3 / EPS:
             return None
         none = np.zeros(noisy.shape[:2])
-        spread = np.asarray(gaussian_kl(noisy + change, noisy, change, none))
+        spread = np.asarray(gaussian_kl(own, noisy, change, none))
+        error = gaussian_kl_rounding(own, noisy, change, none)
     except (NotPositiveDefiniteError, np.linalg.LinAlgError):
         return None
-    mean = 0.5 * np.sum(np.linalg.solve(factor, mistakes) ** 2, axis=(-2, -1))
-    return _Smoothing(length, np.linalg.solve(factor, out), mean, spread)
+    wrong = np.linalg.solve(factor, mistakes)
+    mean = 0.5 * np.sum(wrong**2, axis=(-2, -1))
+    half = np.linalg.solve(factor, change)
+    mu = np.linalg.eigvalsh(symmetrise(np.linalg.solve(factor, transpose(half))))
+    inverse = _squares(np.linalg.inv(factor))  # tr of the inverse of the model's noise
+    smallest = np.linalg.eigvalsh(own)[..., 0]
+    of_own, of_noisy, of_change = rounding
+    ratio = np.maximum(1.0 + mu, EPS)
+    close = 0.5 * np.max(np.abs(mu / ratio), axis=-1) * inverse * of_change
+    close = close + (inverse * of_change / ratio[..., 0]) ** 2
+    wide = 0.5 * (own.shape[-1] / np.maximum(smallest, 1e-300) + inverse) * of_own
+    wide = wide + 0.5 * inverse * (1.0 + np.max(np.abs(mu), axis=-1)) * of_noisy
+    error = error + np.where(mu[..., 0] < -0.9, wide, close)
+    lost = (smallest <= 4.0 * of_own) | (inverse * of_noisy >= 0.25)
+    # the mean part: what is wrong is the difference of two regressions
+    slip = 8.0 * EPS * mistakes.shape[-2] * np.sqrt(inverse * _squares(mistakes))
+    error = error + 2.0 * np.sqrt(mean) * slip + slip**2
+    return _Smoothing(
+        length, np.linalg.solve(factor, out), mean, spread, np.where(lost, np.inf, error)
+    )
 
 
 def _saturated(

@@ -123,9 +123,13 @@ def noise_initialisation_error(
     known = xp.sum(prediction[..., kept:, :] ** 2, axis=(-2, -1))
     known = known + xp.sum(mean[..., kept:] ** 2, axis=-1)
     if kept:
-        cross = given_past[..., kept:, :kept]
-        weight = _weight(given_past[..., :kept, :kept], gamma_input[:kept])
-        explained = cross @ weight @ transpose(cross)
+        # (S + G^{-1})^{-1} = G^{1/2} (L L')^{-1} G^{1/2}: no inverse, which would lose cond * eps
+        root = xp.sqrt(gamma_input[:kept])
+        scaled = root[:, None] * given_past[..., :kept, :kept] * root
+        factor = cholesky(identity_like(scaled) + scaled, "I + G^{1/2} S G^{1/2}")
+        cross = root[:, None] * transpose(given_past[..., kept:, :kept])
+        seen = xp.linalg.solve(factor, cross)
+        explained = transpose(seen) @ seen
         entering = entering - explained
         known = known + trace(explained)
     eigenvalues = xp.linalg.eigvalsh(symmetrise(entering))
@@ -339,7 +343,9 @@ class Decomposition:
 
     def citation(self) -> str:
         """BibTeX of what these numbers rest on."""
-        return CITATION
+        from arvdm_theory.literature import citation
+
+        return citation(self)
 
     def __repr__(self) -> str:
         return f"Decomposition({_ladder(self)})"
@@ -396,7 +402,9 @@ class Totals:
 
     def citation(self) -> str:
         """BibTeX of what these numbers rest on."""
-        return CITATION
+        from arvdm_theory.literature import citation
+
+        return citation(self)
 
     def __repr__(self) -> str:
         settled = "" if self.settled is None else f", settled at step {self.settled}"
@@ -459,17 +467,6 @@ def _ladder(result: Decomposition | Totals) -> str:
         f"nie {show(result.nie)}, see {show(result.see)}, de {show(result.de)}, "
         f"mb {show(result.mb)}"
     )
-
-
-CITATION = """@misc{wang2025error,
-  title = {Error Analyses of Auto-Regressive Video Diffusion Models: A Unified Framework},
-  author = {Jing Wang and Fengzhuo Zhang and Xiaoli Li and Vincent Y. F. Tan and Tianyu Pang
-            and Chao Du and Aixin Sun and Zhuoran Yang},
-  year = {2025},
-  eprint = {2503.10704},
-  archivePrefix = {arXiv}
-}
-"""
 
 
 # --- the calculator -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from arvdm_theory.errors import ParameterError
+from arvdm_theory.errors import ParameterError, RefusedError
 
 __all__ = ["UNITS", "Enclosure"]
 
@@ -55,7 +55,7 @@ class Enclosure:
         A value that rounding left below `least` by no more than `error` is raised to it.
         """
         if value < least - error:
-            raise ArithmeticError(f"{value!r} ± {error!r} cannot be at least {least!r}")
+            raise RefusedError(f"{value!r} ± {error!r} cannot be at least {least!r}")
         value = max(float(value), least)
         return cls(value, max(value - error, least), value + error, **described)
 

@@ -16,7 +16,10 @@ the frames (0: clean) and the unit, and names its theorem.
 | R2 | c nats of any memory | `memory_budget`, `MemoryBudget` |
 | R3 | the floor of a whole roll-out | `roll_out_floor` |
 | R4 | a random memory, integrated out | `stochastic_memory` |
-| R5 | the last r frames | `window_memory_bottleneck` |
+| R5 | the last r frames, of any video | `window_memory_bottleneck` |
+| R5 | the last r frames, of the infinite past | `scalar_window_memory` |
+| R6 | b numbers, updated by every frame | `recursive_memory_floor`, `best_recursive_memory` |
+| R6 | ... at so many nats a frame | `rate_limited_memory` |
 
 R1, R2 and R4 take canonical correlations: of a covariance (`canonical_correlations`), of a video
 (`canonical_correlations_of`) or plain numbers (`CanonicalCorrelations.of`).
@@ -29,13 +32,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.integrate
 import scipy.linalg
 import scipy.sparse.csgraph
 
 from arvdm_theory import noise
 from arvdm_theory._estimates import NeedleBound, Proportion, clopper_pearson, needle_bound
-from arvdm_theory._gaussian import EPS, cholesky, gaussian_kl, log_det, symmetrise, transpose
+from arvdm_theory._gaussian import EPS, cholesky, gaussian_kl, symmetrise, transpose
 from arvdm_theory._memory_budget import (
     BudgetCurve,
     CanonicalCorrelations,
@@ -53,21 +55,39 @@ from arvdm_theory._memory_budget import (
     stochastic_memory,
 )
 from arvdm_theory._needle import binary_kl, needle_information, needle_success
+from arvdm_theory._prediction import innovation_log_det
+from arvdm_theory._recursive_memory import (
+    RateLimitedMemory,
+    RecursiveMemoryFloor,
+    RecursiveMemoryResult,
+    SequentialDistortion,
+    best_recursive_memory,
+    rate_limited_memory,
+    recursive_memory_bottleneck,
+    recursive_memory_floor,
+    sequential_distortion,
+)
 from arvdm_theory._window_law import Context, memory_rows
+from arvdm_theory._window_power_law import (
+    ScalarWindowMemory,
+    partial_autocorrelations,
+    scalar_window_memory,
+)
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.decomposition import Decomposition, decompose
 from arvdm_theory.enclosure import UNITS, Enclosure
 from arvdm_theory.errors import ParameterError, RefusedError
-from arvdm_theory.generator import Generator, Memory, _step_maps, resolve
+from arvdm_theory.generator import (
+    Generator,
+    LinearMemory,
+    Memory,
+    RecursiveMemory,
+    _step_maps,
+    resolve,
+)
 from arvdm_theory.noise import sigma
 from arvdm_theory.schedule import Schedule
-from arvdm_theory.video import (
-    Arfima,
-    Autoregressive,
-    ExplicitCovariance,
-    GaussianVideo,
-    StaticLatent,
-)
+from arvdm_theory.video import ExplicitCovariance, GaussianVideo, StaticLatent
 
 __all__ = [
     "UNITS",
@@ -100,7 +120,7 @@ __all__ = [
     "forgetful_video",
     "metric_blindness",
     "MetricBlindness",
-    # R1 .. R5
+    # R1 .. R4
     "linear_memory_floor",
     "LinearMemoryFloor",
     "memory_budget",
@@ -110,14 +130,31 @@ __all__ = [
     "roll_out_floor",
     "RollOutFloor",
     "stochastic_memory",
+    # R5
+    "innovation_log_det",
+    "partial_autocorrelations",
+    "scalar_window_memory",
+    "ScalarWindowMemory",
     "window_memory_bottleneck",
     "WindowMemoryBottleneck",
+    # R6
+    "best_recursive_memory",
+    "rate_limited_memory",
+    "RateLimitedMemory",
+    "recursive_memory_bottleneck",
+    "recursive_memory_floor",
+    "RecursiveMemoryFloor",
+    "RecursiveMemoryResult",
+    "sequential_distortion",
+    "SequentialDistortion",
 ]
 
 TRUNCATION_GOAL = 1e-6
 """The default horizon is doubled until older frames add less than this many nats ..."""
 LARGEST_COVARIANCE = 2048
 """... or until the covariance of the past would be larger than this."""
+LARGEST_UNKNOWN = 512
+"""The same where nothing says what older frames would add: the horizon goes there at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +230,10 @@ class WindowMemoryBottleneck:
             raise ParameterError("fraction", "in (0, 1]", fraction)
         if not np.isfinite(self.total) or self.total <= 0.0:
             return None
-        enough = self.window_lengths[self.values <= (1.0 - fraction) * self.total]
+        # an exact zero is known to its rounding only
+        rounding = np.where(np.isfinite(self.error_bound), self.error_bound, 0.0)
+        allowed = (1.0 - fraction) * self.total + rounding
+        enough = self.window_lengths[self.values <= allowed]
         return int(enough.min()) if enough.size else None
 
 
@@ -223,11 +263,15 @@ def window_memory_bottleneck(
     video: any family, any dimension.
     window_lengths: r, one integer or several, each in 0..horizon (frames).
     level: OU time t of all frames, $X^t = e^{-t}X + \sqrt{1-e^{-2t}}\,\xi$; 0 for clean frames.
-        AR(p) gives 0 for r ≥ p, and ARFIMA about $D^2/(2r)$, at level 0 only.
+        AR(p) gives 0 for r ≥ p at level 0 only. ARFIMA gives about $D^2/(2r)$ at level 0, and for
+        D > 0 at any level, later (white noise leaves the spectrum's pole alone).
     horizon: h, past frames that count. Default for a stationary video: doubled from
         max(16, 2 max r) until older frames would add less than 1e-6 nats, or until the past holds
-        2048 numbers. For any other video the past must be complete, so the frame asked about is
-        k = horizon + 1; default: the last one.
+        2048 numbers. Where the prediction error from the infinite past is not known (a singular
+        law, a family known by its covariance only) it is 512 numbers, `truncation` is `None`, and
+        a return from further back is not seen: the values are those of this horizon. For any
+        other video the past must be complete, so the frame asked about is k = horizon + 1;
+        default: the last one.
     unit: "nats" or "bits" (a frame).
 
     Returns
@@ -293,8 +337,9 @@ def canonical_correlations_of(
     memory: `LinearMemory` or `RecursiveMemory` of all finished frames, or `None`.
     block: |B| ≥ 1, frames of the next block.
     horizon: h ≥ 1, frames of the past. Default: all of it. For a stationary video the h that R5
-        chooses, `truncation` saying what older frames could add; for a finite one that is not, all
-        frames before its last block.
+        chooses, and at least as many as a `LinearMemory` has lags, `truncation` saying what older
+        frames could add; for a finite one that is not, all frames before its last block. Required
+        for a `RecursiveMemory` of a stationary video: it starts from 0 before those h frames.
     level: OU time of all frames, 0 for clean ones.
 
     Returns `CanonicalCorrelations`; `directions` are maps of the h past frames stacked from the
@@ -308,7 +353,17 @@ def canonical_correlations_of(
     reference = positive_integer("reference", reference, minimum=0)
     block = positive_integer("block", block)
     level = _level(level)
-    past, missing = _past_frames(video, reference, block, horizon, level)
+    longest = reference
+    if isinstance(memory, LinearMemory):  # a shorter past would cut the memory itself
+        longest = max(longest, memory.weights.shape[0])
+    elif memory is not None and horizon is None and getattr(video, "stationary", False):
+        raise ParameterError(
+            "horizon",
+            "given with a recursive memory, which sees every frame of it (of the infinite past: "
+            "memory_bottleneck_of, recursive_memory_bottleneck)",
+            None,
+        )
+    past, missing = _past_frames(video, longest, block, horizon, level)
     rows = _seen_rows(memory, reference, past, video.dim)
     found = given_memory(
         _noised_covariance(video, past + block, level),
@@ -338,7 +393,9 @@ def memory_bottleneck_of(
     it tells nothing of the block that the window does not. `window_memory_bottleneck` (R5) gives
     one-frame blocks for many windows at once.
 
-    Arguments: as for `canonical_correlations_of`; `unit`, "nats" or "bits".
+    Arguments: as for `canonical_correlations_of`; `unit`, "nats" or "bits". A `RecursiveMemory` of
+    a stationary video with a finite state needs no `horizon` for blocks of one frame: the past is
+    infinite and the memory stationary (`recursive_memory_bottleneck`).
 
     Returns an `Enclosure`: rounding on both sides, and above what frames older than a default
     horizon may add. Infinite, with the reason, where the past determines what is left uncertain.
@@ -351,10 +408,27 @@ def memory_bottleneck_of(
     >>> [round(float(value), 4) for value in values]
     [0.7672, 0.0872, 0.0]
     """
+    if (
+        horizon is None
+        and block == 1
+        and isinstance(memory, RecursiveMemory)
+        and _has_finite_state(video)
+    ):
+        return recursive_memory_bottleneck(
+            video, memory.transition, memory.input, reference=reference, level=level, unit=unit
+        )
     found = canonical_correlations_of(
         video, reference=reference, memory=memory, block=block, horizon=horizon, level=level
     )
     return found.information(unit)
+
+
+def _has_finite_state(video: GaussianVideo) -> bool:
+    """Whether `recursive_memory_bottleneck` takes it."""
+    if not isinstance(video, GaussianVideo) or not video.stationary:
+        return False
+    model = video.markov(1)
+    return model is not None and model.time_invariant and not isinstance(video, StaticLatent)
 
 
 def _past_frames(
@@ -677,7 +751,7 @@ def output_kl_of_chunks(
 
 @dataclass(frozen=True, eq=False)
 class RenoisingCost:
-    """M6, each part computed by itself: `renoised` = `clean` + `lost`."""
+    """M6, each part computed by itself: `renoised` = `clean` + `lost` within their ends."""
 
     clean: Enclosure
     renoised: Enclosure
@@ -713,7 +787,8 @@ def renoising_cost(
     references); `block` frames; `horizon` frames of the past (default as for `memory_bottleneck_of`
     but without a truncation: what is asked is the identity); `input_level` > `level`; `unit`.
 
-    Returns a `RenoisingCost` with the three informations, each from its own joint law.
+    Returns a `RenoisingCost` with the three informations, each from its own joint law: the identity
+    holds to the sum of their rounding bounds, not digit by digit.
 
     Source: THEORY, M6 (chain rule, $\tilde R$ being a noising of R).
 
@@ -767,7 +842,10 @@ def renoising_cost(
 
 
 def _later(parameter: str, value: Any, level: float) -> float:
-    t = float(value)
+    try:
+        t = float(value)
+    except (TypeError, ValueError):
+        raise ParameterError(parameter, f"at least level ({level:g})", value) from None
     if np.isnan(t) or t < level:
         raise ParameterError(parameter, f"at least level ({level:g})", value)
     return t
@@ -851,7 +929,10 @@ class MetricBlindness:
 
     @property
     def blind_length(self) -> int:
-        """The longest clip whose KL is 0 (within rounding) wherever it starts: r + 1 or more."""
+        """The longest clip whose KL is 0 (within rounding) wherever it starts.
+
+        r + 1 or more, but no more than all K|B| frames.
+        """
         blind = 0
         for values, bound in zip(self.clips, self.error_bound, strict=True):
             if np.max(values) > bound:
@@ -1004,7 +1085,8 @@ class RollOutFloor:
     """R3: a floor on the output KL of any chunk generator with such a memory, per AR step.
 
     `lower` ≤ floor ≤ `upper` `(K,)`; `total` of all steps; `budgets` `(K,)` in `unit`, or `None`
-    where the memory is limited to `size` numbers instead.
+    where the memory is limited to `size` numbers instead. `reference`: r frames seen beside the
+    memory; `video`: key of the video.
     """
 
     lower: np.ndarray
@@ -1017,12 +1099,19 @@ class RollOutFloor:
     level: float
     unit: str
     theorems: tuple[str, ...]
+    reference: int
+    video: str
 
     def compare(self, result: Decomposition) -> dict[str, np.ndarray]:
         """Per AR step beside an exact decomposition: `floor`, `mb_plus_nie`, `output`, in `unit`.
 
-        MB_k + NIE_k and the output KL of step k are each at least the floor of step k (M4).
-        Refuses a decomposition of another block, level or number of steps, or with w > Δ.
+        MB_k + NIE_k and the output KL of step k are each at least the floor of step k (M4); there
+        is no `output` where references are re-noised, since it integrates that noise out (R4).
+
+        Refuses what the floor does not speak of: another video, block, level or number of steps,
+        w > Δ, more references (re-noised ones are a memory of $I(\\tilde R; R)$ nats, which the
+        budgets must cover), a memory of more than `size` numbers, and any memory at a finite
+        budget: one that is a map of Gaussian frames holds infinitely many nats.
         """
         schedule = result.schedule
         for name, mine, theirs in (
@@ -1033,18 +1122,73 @@ class RollOutFloor:
         ):
             if mine != theirs:
                 raise ParameterError(f"result.{name}", f"this floor's ({mine})", theirs)
+        if result.video.key != self.video:
+            raise ParameterError("result.video", f"this floor's ({self.video})", result.video.key)
+        self._check_memory(result)
         scale = UNITS[self.unit]
         rows = {
             "floor": self.value,
             "mb_plus_nie": scale * (result.mb_per_step + result.nie_per_step),
         }
-        if result.output_per_step is not None:
+        if result.output_per_step is not None and not schedule.renoised:
             rows["output"] = scale * result.output_per_step
         return rows
+
+    def _check_memory(self, result: Decomposition) -> None:
+        """R3 is about generators whose memory is no better than the floor's."""
+        generator, finite = result.generator, False
+        if self.budgets is not None:
+            finite = not np.all(np.isinf(self.budgets[1:]))
+        if generator.reference > self.reference:
+            if not (result.schedule.renoised and finite and self.reference == 0):
+                raise ParameterError(
+                    "result.generator.reference",
+                    f"at most this floor's ({self.reference})",
+                    generator.reference,
+                )
+            assert self.budgets is not None
+            for k in range(1, self.budgets.size):
+                held = UNITS[self.unit] * _renoised_information(result, k)
+                if self.budgets[k] < held * (1.0 - 1e-9):
+                    raise ParameterError(
+                        f"budgets[{k}]",
+                        f"at least what the re-noised references hold ({held:.6g} {self.unit})",
+                        float(self.budgets[k]),
+                    )
+        if generator.memory is None:
+            return
+        numbers = generator.memory.context(0, 0.0).memory
+        if self.size is not None and numbers > self.size:
+            raise ParameterError(
+                "result.generator.memory", f"of at most {self.size} numbers", f"{numbers} numbers"
+            )
+        if finite:
+            raise ParameterError(
+                "result.generator.memory",
+                "absent (a map of Gaussian frames holds infinitely many nats, more than any finite "
+                "budget: give size)",
+                f"{numbers} numbers",
+            )
 
     def __repr__(self) -> str:
         held = f"{self.size} numbers" if self.budgets is None else "budgets"
         return f"RollOutFloor({held}, {self.value.size} steps: {self.total})"
+
+
+def _renoised_information(result: Decomposition, step: int) -> float:
+    """I(R̃; R) of the re-noised references of AR step `step` (from 0), nats."""
+    schedule = result.schedule
+    frames = min(result.generator.reference, step * schedule.stride)
+    shrink, added = noise.kernel(schedule.t_min, schedule.context_level)
+    if added <= 0.0:
+        return np.inf
+    seen = (
+        float(shrink) ** 2
+        / float(added)
+        * _noised_covariance(result.video, step * schedule.stride, schedule.t_min)
+    )
+    seen = seen[seen.shape[0] - frames * result.video.dim :][:, -frames * result.video.dim :]
+    return 0.5 * float(np.sum(np.log1p(np.maximum(np.linalg.eigvalsh(seen), 0.0))))
 
 
 def roll_out_floor(
@@ -1092,14 +1236,18 @@ def roll_out_floor(
         )
     spent = None
     if budgets is not None:
-        spent = np.broadcast_to(np.asarray(budgets, dtype=np.float64), (steps,)).copy()
+        spent = _budgets(budgets, steps)
+    else:
+        size = positive_integer("size", size, minimum=0)
+    reference = positive_integer("reference", reference, minimum=0)
+    block = positive_integer("block", block)
     floors = [Enclosure(0.0, 0.0, 0.0, unit)]
     for k in range(1, steps):
         source = canonical_correlations_of(
             video, reference=reference, block=block, horizon=k * block, level=level
         )
         if spent is None:
-            floors.append(linear_memory_floor(source, int(size or 0), unit=unit).floor)
+            floors.append(linear_memory_floor(source, size or 0, unit=unit).floor)
         else:
             floors.append(MemoryBudget(source, unit).floor(spent[k]))
     lower, value, upper = (
@@ -1110,7 +1258,21 @@ def roll_out_floor(
     total = Enclosure(
         float(value.sum()), float(lower.sum()), float(upper.sum()), unit, theorems, reason=reason
     )
-    return RollOutFloor(lower, value, upper, total, spent, size, block, level, unit, theorems)
+    return RollOutFloor(
+        lower, value, upper, total, spent, size, block, level, unit, theorems, reference, video.key
+    )
+
+
+def _budgets(value: Any, steps: int) -> np.ndarray:
+    """K budgets, at least 0, infinity allowed."""
+    constraint = f"one number of at least 0 or {steps} of them (infinity allowed)"
+    try:
+        given = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError("budgets", constraint, value) from None
+    if given.shape not in ((), (steps,)) or np.any(np.isnan(given)) or np.any(given < 0.0):
+        raise ParameterError("budgets", constraint, value)
+    return np.broadcast_to(given, (steps,)).copy()
 
 
 # --- R5: the past, ordered by lag -----------------------------------------------------------------
@@ -1135,7 +1297,10 @@ def _window_lengths(value: int | Iterable[int]) -> np.ndarray:
 
 
 def _level(value: float) -> float:
-    level = float(value)
+    try:
+        level = float(value)
+    except (TypeError, ValueError):
+        raise ParameterError("level", "a finite OU time of at least 0", value) from None
     if not (np.isfinite(level) and level >= 0.0):
         raise ParameterError("level", "a finite OU time of at least 0", value)
     return level
@@ -1143,7 +1308,8 @@ def _level(value: float) -> float:
 
 def _choose_horizon(video: GaussianVideo, longest: int, level: float, horizon: int | None) -> _Past:
     if horizon is not None:
-        return _past(video, positive_integer("horizon", horizon), level)
+        horizon = positive_integer("horizon", horizon)
+        return _past(video, horizon, level, _known_innovation(video, level))
     if not video.stationary:
         if video.length is None:
             raise ParameterError(
@@ -1151,21 +1317,42 @@ def _choose_horizon(video: GaussianVideo, longest: int, level: float, horizon: i
                 "given for a video that is not stationary (the frame is horizon + 1)",
                 None,
             )
-        return _past(video, positive_integer("video.length", video.length, minimum=2) - 1, level)
+        frames = positive_integer("video.length", video.length, minimum=2)
+        return _past(video, frames - 1, level, None)
     largest = max(LARGEST_COVARIANCE // video.dim, longest, 1)
+    if video.length is not None:
+        largest = max(min(largest, video.length - 1), 1)
     length = min(max(16, 2 * longest), largest)
-    before = np.inf
+    innovation = _known_innovation(video, level)
     while True:
-        past = _past(video, length, level)
-        total = float(np.sum(past.increments))
-        missing = total - before if past.truncation is None else past.truncation
-        if past.reason is not None or length == largest or abs(missing) < TRUNCATION_GOAL:
+        past = _past(video, length, level, innovation)
+        if past.truncation is None:
+            # no sum says what is missing, and frames that add nothing say nothing of older ones
+            most = min(max(LARGEST_UNKNOWN // video.dim, longest, length), largest)
+            if past.reason is not None or length == most:
+                return past
+            length = most
+            continue
+        if length == largest or abs(past.truncation) < TRUNCATION_GOAL:
             return past
-        length, before = min(2 * length, largest), total
+        length = min(2 * length, largest)
 
 
-def _past(video: GaussianVideo, horizon: int, level: float) -> _Past:
-    """Increments for frame k = horizon + 1 and its `horizon` predecessors, newest first."""
+def _known_innovation(video: GaussianVideo, level: float) -> float | None:
+    """log det of the covariance of X_k given its infinite past; `None` where there is none."""
+    if not video.stationary:
+        return None
+    try:
+        return innovation_log_det(video, level=level).value
+    except (ParameterError, RefusedError):  # a family known by its covariance only, or singular
+        return None
+
+
+def _past(video: GaussianVideo, horizon: int, level: float, innovation: float | None) -> _Past:
+    """Increments for frame k = horizon + 1 and its `horizon` predecessors, newest first.
+
+    `innovation`: log det Cov(X_k | infinite past), if known.
+    """
     dim = video.dim
     size = horizon * dim
     covariance = video.covariance(horizon + 1)
@@ -1177,11 +1364,13 @@ def _past(video: GaussianVideo, horizon: int, level: float) -> _Past:
     correlation = covariance / scale[:, None] / scale[None, :]
     increments, error, remaining = np.zeros(horizon), np.zeros(horizon + 1), 0.0
     reason, singular = None, False
+    # of each entry, at any lag: A^l Σ A^k E A'^k is no larger than what bounds Σ A^k E A'^k
+    own = np.exp(-2.0 * level) * video.rounding / float(np.min(scale)) ** 2
     for pixels in _independent_pixels(correlation, dim):
         block = correlation[np.ix_(pixels, pixels)]
         floor = 64.0 * EPS * block.shape[0]
         width = block.shape[0] // (horizon + 1)
-        regular = _by_cholesky(block, width, floor)
+        regular = _by_cholesky(block, width, floor, own)
         if regular is None:
             singular = True
             added, reason_here = _by_elimination(block, width, floor)
@@ -1194,12 +1383,10 @@ def _past(video: GaussianVideo, horizon: int, level: float) -> _Past:
     truncation = None
     if not video.stationary:
         truncation = 0.0
-    else:
-        innovation = _log_det_innovation(video, level)
-        if innovation is not None:
-            within = remaining + 2.0 * float(np.sum(np.log(scale[:dim])))
-            # rounding can leave an exact zero slightly negative; the bound says how much
-            truncation = max(0.5 * (within - innovation), -float(error[-1]))
+    elif innovation is not None:
+        within = remaining + 2.0 * float(np.sum(np.log(scale[:dim])))
+        # rounding can leave an exact zero slightly negative; the bound says how much
+        truncation = max(0.5 * (within - innovation), -float(error[-1]))
     return _Past(horizon, increments, error, truncation, None)
 
 
@@ -1216,13 +1403,14 @@ def _independent_pixels(correlation: np.ndarray, dim: int) -> list[np.ndarray]:
 
 
 def _by_cholesky(
-    correlation: np.ndarray, dim: int, floor: float
+    correlation: np.ndarray, dim: int, floor: float, own: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
     """Increments, rounding bounds and log det Cov(X_k | whole past); `None` if singular.
 
     Rounding: Cholesky factors C + E exactly with |E_ij| ≤ (n + 1) eps for unit variances (Higham,
     Accuracy and Stability, Th. 10.3, with ‖l_i‖ = 1), and Cov(X_k | last r) = B C B' with
-    B = [I, -K_r] moves by at most that times (Σ_j |B_aj|)(Σ_j |B_bj|).
+    B = [I, -K_r] moves by at most that times (Σ_j |B_aj|)(Σ_j |B_bj|). `own` is the error of each
+    entry of C itself.
     """
     now, past = slice(0, dim), slice(dim, None)
     size = correlation.shape[0] - dim
@@ -1244,7 +1432,7 @@ def _by_cholesky(
     whitened = explained @ (vectors[:-1] / np.sqrt(values[:-1])[:, None, :])
     correlations = np.linalg.svd(whitened, compute_uv=False)
     increments = -0.5 * np.sum(np.log1p(-(np.minimum(correlations, 1.0) ** 2)), axis=-1)
-    rounding = (size + 16) * EPS
+    rounding = (size + 16) * EPS + own
     row_sums = np.ones((horizon + 1, dim))
     gain = np.zeros((dim, size))
     for j in range(horizon):
@@ -1294,56 +1482,3 @@ def _by_elimination(
             f"{floor:.1g} of a pixel's)"
         )
     return increments, reason
-
-
-# --- prediction from the infinite past ------------------------------------------------------------
-
-
-def _log_det_innovation(video: GaussianVideo, level: float) -> float | None:
-    """log det of the covariance of X_k given its infinite past; `None` if not known."""
-    eye = np.eye(video.dim)
-    scale, noise = np.exp(-2.0 * level), float(sigma(level)) ** 2
-    if isinstance(video, StaticLatent):
-        return float(log_det(scale * video.noise_variance + noise * eye))
-    if isinstance(video, Arfima):
-        return _arfima_innovation(video, scale, noise)
-    if isinstance(video, Autoregressive) and level == 0.0:
-        return float(log_det(video.noise_variance))
-    model = video.markov(1)
-    if model is None or not model.time_invariant:
-        return None
-    move, emission = model.transition[0], np.exp(-level) * model.emission[0]
-    process, own = model.process[0], scale * model.noise[0] + noise * eye
-    try:
-        state = scipy.linalg.solve_discrete_are(move.T, emission.T, process, own)
-    except (np.linalg.LinAlgError, ValueError):
-        return None
-    innovation = symmetrise(emission @ state @ emission.T) + own
-    cross = move @ state @ emission.T
-    step = move @ state @ move.T - cross @ np.linalg.solve(innovation, cross.T) + process
-    accurate = np.max(np.abs(step - state)) <= 1e-8 * max(1.0, float(np.max(np.abs(state))))
-    return float(log_det(innovation)) if accurate else None
-
-
-def _arfima_innovation(video: Arfima, scale: float, noise: float) -> float:
-    r"""Szegő–Kolmogorov: $\log\det V_\infty = \frac1{2\pi}\int\log\det S(\omega)\,d\omega$."""
-    if noise == 0.0:
-        return float(log_det(video.noise_variance))
-    if np.ptp(video.memory) > 0.0:
-        variances, memories = np.diag(video.noise_variance), video.memory
-    else:
-        variances = np.linalg.eigvalsh(video.noise_variance)
-        memories = np.full(video.dim, video.memory[0])
-
-    def log_spectrum(omega: float, variance: float, memory: float) -> float:
-        return float(
-            np.log(scale * variance * (2.0 * np.sin(0.5 * omega)) ** (-2.0 * memory) + noise)
-        )
-
-    total = 0.0
-    for variance, memory in zip(variances, memories, strict=True):
-        integral, _ = scipy.integrate.quad(
-            log_spectrum, 0.0, np.pi, args=(variance, memory), epsabs=1e-11, limit=400
-        )
-        total += integral / np.pi
-    return total

@@ -17,7 +17,6 @@ from arvdm_theory._innovations import Steady, carried_map, coefficients, onward
 from arvdm_theory._window_law import Drive, reach
 from arvdm_theory.decomposition import (
     _SETTLING_STEPS,
-    CITATION,
     _Block,
     _Recursion,
     _refusals,
@@ -77,7 +76,9 @@ class Rates:
 
     def citation(self) -> str:
         """BibTeX of what these numbers rest on."""
-        return CITATION
+        from arvdm_theory.literature import citation
+
+        return citation(self)
 
     def __repr__(self) -> str:
         chain = "none" if self.chain is None else f"{self.chain:.6g}"

@@ -1493,7 +1493,7 @@ DERIVATIONS: Mapping[str, Callable[[], Derivation]] = MappingProxyType(
 
 
 def derivation(name: str) -> Derivation:
-    """The checked derivation of this name, one of `DERIVATIONS`.
+    """The checked derivation of this name: L1, L2, L3, "bridge" or "telescoping" (Theorem A).
 
     >>> derivation("telescoping").check()  # raises if a step fails
     """

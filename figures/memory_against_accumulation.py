@@ -102,7 +102,13 @@ def _front(ax: Axes, data: pandas.DataFrame) -> None:
         if error.any():
             ax.errorbar(x, y, error, fmt="none", ecolor=colour, elinewidth=0.7)
         for beaten, kept in ((rows["on_front"], colour), (~rows["on_front"], style.paper())):
-            look: dict[str, Any] = {"marker": mark, "ms": _size(mark), "mec": colour, "mfc": kept, "mew": 0.8}
+            look: dict[str, Any] = {
+                "marker": mark,
+                "ms": _size(mark),
+                "mec": colour,
+                "mfc": kept,
+                "mew": 0.8,
+            }
             ax.plot(x[beaten], y[beaten], ls="none", zorder=3, **look)
     top = max(curves, key=lambda curve: curve[0]["accumulated_nats"].max())[0]
     _numbers(ax, top["mb_nats"], top["accumulated_nats"], top["size"])
@@ -129,7 +135,13 @@ def _square(x: np.ndarray) -> np.ndarray:
 def _mirror(ax: Axes, data: pandas.DataFrame) -> None:
     for rows, colour, mark, dashes in _curves(data):
         x, y = rows["psnr_decay_db"], rows["retrieval_db"]
-        look: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.0, "marker": mark, "ms": _size(mark) - 1.0}
+        look: dict[str, Any] = {
+            "color": colour,
+            "ls": dashes,
+            "lw": 1.0,
+            "marker": mark,
+            "ms": _size(mark) - 1.0,
+        }
         ax.plot(x, y, zorder=2, label=_label(rows), **look)
         if rows["psnr_decay_db_error"].any():
             errors = (rows["retrieval_db_error"], rows["psnr_decay_db_error"])

@@ -14,7 +14,7 @@ import jinja2
 import pandas
 
 import arvdm_theory
-from analysis import clip_memory, trained_gaussian
+from analysis import claims, clip_memory, paper_tables, trained_gaussian
 from analysis.registry import STUDIES
 from analysis.study import file_of, manifest_of, table_of
 from figures import ladder as ladder_figure
@@ -141,9 +141,14 @@ def sections(out: Path) -> list[Section]:
         _decomposition_section(out),
         _ladder_section(out),
         _memory_section(out),
+        _memory_bounds_section(out),
         _equal_cost_section(out),
         _theorem_b_section(out),
+        _two_sided_section(out),
+        _trade_off_section(out),
+        _tightness_section(out),
         _published_section(out),
+        _paper_section(out),
         _clip_section(out),
         _trained_gaussian_section(out),
         _worlds_section(out),
@@ -312,6 +317,67 @@ def _memory_section(out: Path) -> Section:
     )
 
 
+def _memory_bounds_section(out: Path) -> Section:
+    budgets = table_of("memory_budgets", out=out)
+    rows = []
+    for video, points in budgets[budgets["share"].notna()].groupby("video", sort=False):
+        total = float((points["floor_bits"] / points["share"]).mean())
+        rows.append([f"{video} (d = {points['dim'].iloc[0]})", number(total)])
+        rows[-1] += [number(float(bits)) for bits in points["budget_bits"]]
+    shares = budgets["share"].dropna().unique()
+    recursion = table_of("dimension_against_rate", out=out)
+    recursion = recursion[recursion["part"] == "recursion"]
+    slack = recursion["upper_nats"] - recursion["mb_nats"]
+    recursion = recursion.assign(shown=_bounded(recursion["mb_nats"], slack)).pivot(
+        index=["video", "order", "numbers"], columns="series", values="shown"
+    )
+    block = manifest_of("memory_budgets", out=out)["config"]["block"]
+    return Section(
+        "memory-bounds",
+        "What no memory can avoid",
+        [
+            "A window forgets what left it; any other memory forgets too, if it is limited. A "
+            "memory of c nats must forget MB*(c), whatever it stores (R2); one of b numbers, half "
+            "the sum of all but the b largest −log(1 − ρ²) (R1), and more if it only sees each "
+            "frame once, on its way (R6). And long memory has no window at all (R5).",
+        ],
+        [
+            _picture("power_law_forgetting", out),
+            _picture("memory_budget_curves", out),
+            _picture("dimension_against_rate", out),
+        ],
+        [
+            Table(
+                f"How many bits for a target: the least memory with which a share of what the past "
+                f"tells of the next {block} frames is forgotten, and no more (R2, inverse).",
+                [
+                    "video",
+                    "without a memory (bits a block)",
+                    *(f"to forget {share:.0%} (bits)" for share in shares),
+                ],
+                rows,
+                "exact",
+                "memory_budgets",
+            ),
+            _table(
+                recursion.reset_index(),
+                {
+                    "video": "video",
+                    "order": "states n (numbers)",
+                    "numbers": "kept b (numbers)",
+                    "floor": "R6, floor (nats/frame)",
+                    "best": "best recursion found (nats/frame)",
+                    "window": "window of b / d frames (nats/frame)",
+                },
+                "Recursions of b numbers: no stable linear one forgets less than the floor.",
+                "exact",
+                study="dimension_against_rate",
+                folded=True,
+            ),
+        ],
+    )
+
+
 def _equal_cost_section(out: Path) -> Section:
     study = "schedules"
     table = table_of(study, out=out)
@@ -401,6 +467,83 @@ def _theorem_b_section(out: Path) -> Section:
     )
 
 
+def _two_sided_section(out: Path) -> Section:
+    study = "two_sided_accumulation"
+    last = table_of(study, out=out).groupby("case", sort=False).last().reset_index()
+    return Section(
+        "two-sided-accumulation",
+        "Error accumulation from both sides",
+        [
+            "E3, E4 and Theorem B hold the exact clip KL from two sides at every AR step. Errors "
+            "that a stable chain forgets saturate: Theorem B's line stops being informative."
+        ],
+        [_picture(study, out)],
+        [
+            _table(
+                last,
+                {
+                    "case": "chain",
+                    "step": "AR steps K",
+                    "spectral_radius": "spectral radius (1)",
+                    "lower": "lower (nats)",
+                    "clip": "clip KL (nats)",
+                    "upper": "upper (nats)",
+                    "theorem_b": "Theorem B (nats)",
+                    "limit": "limit of clip KL (nats)",
+                    "horizon": "Theorem B informative up to (AR steps)",
+                },
+                "Bounds and exact values at the last step.",
+                "exact",
+                study=study,
+            )
+        ],
+    )
+
+
+def _trade_off_section(out: Path) -> Section:
+    study = "memory_against_accumulation"
+    return Section(
+        "trade-off",
+        "What better memory costs",
+        [
+            "Less forgetting goes with more accumulated error for two reasons, each with its dose: "
+            "finite training data, and slower forgetting of one's own errors (E5). Without either, "
+            "better memory costs nothing."
+        ],
+        [_picture(study, out)],
+    )
+
+
+def _tightness_section(out: Path) -> Section:
+    study = "tightness"
+    return Section(
+        "tightness",
+        "How tight the inequalities are",
+        [
+            "Every inequality of the theory, hunted over random worlds for the smallest and the "
+            "largest ratio of bound to exact value; the exact side is textbook conditioning."
+        ],
+        [_picture(study, out)],
+        [
+            _table(
+                table_of(study, out=out),
+                {
+                    "label": "label",
+                    "inequality": "inequality",
+                    "kind": "bound or equality",
+                    "tightest_ratio": "tightest (bound / exact)",
+                    "loosest_ratio": "loosest (bound / exact)",
+                    "worlds": "worlds (n)",
+                },
+                "The worlds that attain the ratios are in the table of the study.",
+                "exact",
+                study=study,
+                folded=True,
+            )
+        ],
+    )
+
+
 def _published_section(out: Path) -> Section:
     study = "published_pareto"
     points = table_of(study, out=out)
@@ -455,6 +598,85 @@ def _published_section(out: Path) -> Section:
         ],
         [_picture("published_retrieval_against_psnr_decay", out)],
         tables,
+    )
+
+
+def _paper_section(out: Path) -> Section:
+    study = paper_tables.STUDY.name
+    table = table_of(study, out=out)
+    tables = []
+    heads = (
+        "network",
+        "the paper's frames (frames)",
+        "published (unit)",
+        "frames here (frames)",
+        "quantity (unit)",
+        "measured (unit)",
+        "standard error (unit)",
+        "95 % interval (unit)",
+        "clips (n)",
+        "seeds (n)",
+        "chance (unit)",
+        "steps (batches)",
+    )
+    for number, rows in table.groupby("table"):
+        first = rows.iloc[0]
+        cells = [
+            [row["row"], *(cell for cell in paper_tables.cells(row) if cell != "|")]
+            for row in rows.to_dict("records")
+        ]
+        rule = next((r for r in rows["rule"] if isinstance(r, str) and r), "")
+        rule = (
+            f" Success: {rule}, the share of each clip's frames, mean over clips." if rule else ""
+        )
+        tables.append(
+            Table(
+                f"Table {number}: published for {first['published_world']} (quoted; n and seeds "
+                f"not published) beside what is measured here on {first['measured_world']}, at a "
+                "quarter of all lengths. 95 % over training seeds and clips; *: over clips only, "
+                f"one training seed; ‡: derived from printed values.{rule}",
+                heads,
+                cells,
+                "measured",
+                study,
+                folded=True,
+            )
+        )
+    ledger = table_of(claims.STUDY.name, out=out)
+    judged = ledger.drop_duplicates(["claim", "world"]).fillna({"reason": ""})
+    done = int(table.loc[table["note"].isna(), "row"].nunique())
+    counts = judged.drop_duplicates("claim")["overall"].value_counts()
+    said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in claims.VERDICTS)
+    return Section(
+        "paper",
+        "The paper's tables and claims, measured here",
+        [
+            f"The rows of Tables 1–4 at a quarter of their lengths: {done} of "
+            f"{table['row'].nunique()} networks are measured. Each claim of the paper is a "
+            "statement with its smallest effect of interest, n and test, written down before any "
+            f"of them was ({len(judged['claim'].unique())} claims: {said}).",
+        ],
+        [_picture("retrieval_against_psnr_decay_figure_9", out)],
+        [
+            _table(
+                judged,
+                {
+                    "claim": "claim",
+                    "statement": "statement",
+                    "smallest_effect": "smallest effect of interest",
+                    "world": "world",
+                    "verdict": "verdict",
+                    "power": "power (probability)",
+                    "reason": "reason",
+                },
+                f"The claims ledger; level {claims.LEVEL:.1%} one-sided, looks at "
+                f"{' and '.join(map(str, claims.LOOKS))} training seeds.",
+                "measured",
+                study=claims.STUDY.name,
+                folded=True,
+            ),
+            *tables,
+        ],
     )
 
 

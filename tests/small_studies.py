@@ -51,10 +51,19 @@ def _small() -> dict[str, dict[str, Any]]:
         "cost": 48,
         "frames": [24, 36],
     }
+    configs["designed_schedules"] |= {
+        "videos": _only(configs["designed_schedules"]["videos"], ("AR(2)", "seasonal")),
+        "methods": _only(configs["designed_schedules"]["methods"], methods),
+        "own_ladder": ["FIFO"],
+        "next_frame_references": [2],
+        "cost": 24,
+        "context": 8,
+    }
     theorem_b = configs["theorem_b"]
     theorem_b["cases"] = {name: {**case, "steps": 8} for name, case in theorem_b["cases"].items()}
     configs["two_sided_accumulation"] |= {"steps": 40}
     configs["memory_against_accumulation"] |= _trade_off()
+    configs["tightness"] |= {"draws": 24, "refinements": 12}
     configs["clip_memory"] |= {"options": {"frames": "0:120", "components": 1, "replicates": 2}}
     configs["world_sheets"] |= {
         "worlds": [["gaussian", {"video": GAUSSIAN, "size": 8}], ["panorama", {"size": 16}]],

@@ -580,3 +580,43 @@ def test_units_and_tables() -> None:
     assert "stable" in repr(result)
     with pytest.raises(ParameterError, match="unit"):
         result.to("hartleys")
+
+
+# --- an unstable generator, whose noise dwarfs the truth's ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "innovation", "factor", "reference"),
+    [(0.9, 0.3, 5.0, 1), (0.99, 0.3, 1.6, 2), (0.9, 0.19, 1.5, 1)],
+)
+def test_the_saturation_bound_survives_a_model_far_wider_than_the_truth(
+    coefficient: float, innovation: float, factor: float, reference: int
+) -> None:
+    """The truth's noise over s steps is added up by itself: as model + difference it was lost."""
+    schedule = Schedule.next_frame(t_max=1.5, t_min=0.05, substeps=6)
+    generator = Generator(Scaled(factor), reference=reference)
+    video = Autoregressive([coefficient], innovation)
+    result = clip_accumulation(video, schedule, generator, steps=32)
+    assert result.growth == "unstable"
+    assert np.all(result.clip <= result.upper)
+    assert result.upper[-1] == pytest.approx(result.clip[-1], rel=1e-9)
+
+
+def test_geometric_sums_beyond_double_precision_are_infinite() -> None:
+    assert geometric_sum(-1.5, 5000) == -math.inf
+    assert geometric_sum(-1.5, 5001) == math.inf
+    assert geometric_sum(1.5, 5000) == math.inf
+    drift = eigenvector_drift(0.1, -1.5, 5000, 1.0)
+    assert math.isinf(drift.value)
+    assert drift.reason is not None
+
+
+def test_a_geometric_sum_near_minus_one_keeps_its_digits() -> None:
+    """1 - a^K cancels there; the lower end is below the truth."""
+    eigenvalue = -1.0 + 1e-12
+    found = eigenvector_drift(1.0, eigenvalue, 1000, 1.0)
+    with mpmath.workdps(60):
+        a = mpmath.mpf(eigenvalue)
+        truth = ((1 - a**1000) / (1 - a)) ** 2 / 2
+    assert found.lower <= truth <= found.upper
+    assert found.value == pytest.approx(float(truth), rel=1e-12)

@@ -332,7 +332,6 @@ def test_a_thousand_floats_are_within_their_error_bound_of_the_truth(name: str) 
     assert np.mean(used < 0.0) < 0.05
 
 
-@pytest.mark.xfail(strict=True, reason="its error bound leaves out the video's own rounding")
 def test_window_memory_of_noisy_frames_near_a_unit_root() -> None:
     law = {
         "family": "autoregressive",
@@ -346,9 +345,6 @@ def test_window_memory_of_noisy_frames_near_a_unit_root() -> None:
     assert excess(result.values[0], truth, result.error_bound[0]) <= 0.0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an inverse loses cond * eps, which its error bound leaves out"
-)
 def test_noise_initialisation_behind_nearly_clean_frames_of_a_static_latent() -> None:
     spec = {
         "video": {"family": "static_latent", "noise_variance": 6.5e-9, "latent_variance": 2.9},

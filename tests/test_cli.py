@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,8 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arvdm_theory import specification, testing
-from arvdm_theory.cli import main
+from arvdm_theory import Autoregressive, Panorama, specification, testing, window_memory_bottleneck
+from arvdm_theory.cli import COMMANDS, _aligned, _parsed, main
+from arvdm_theory.literature import citation
+from arvdm_theory.memory import memory_budget, recursive_memory_floor
 from arvdm_theory.schedule import METHODS
 from arvdm_theory.video import FAMILIES
 from tests import oracle
@@ -288,3 +292,148 @@ def test_a_range_with_a_minus_is_refused_as_a_range(options, message, capsys, tm
     with pytest.raises(SystemExit):
         main(["analyze", str(clip), "--frames", "--json"])
     assert "expected one argument" in capsys.readouterr().err
+
+
+# --- the other commands ---------------------------------------------------------------------------
+
+
+def out_of(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    assert main(list(arguments)) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    try:
+        code = main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2 and captured.out == "" and captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_help_is_a_table_of_contents(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    for name, command in COMMANDS.items():
+        assert f"  {name} " in text and command.purpose in text and command.example in text
+        assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_its_own_parser_takes(name, capsys) -> None:
+    example = COMMANDS[name].example
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    assert f"example:\n  {example}" in text and text.startswith(f"usage: arvdm {name}")
+    words = re.search(r"arvdm ([^>)|]*)", example)
+    assert words is not None
+    assert _parsed(words[1].strip('" ').split()).command == name
+
+
+def test_unknown_names_suggest_the_nearest(capsys) -> None:
+    assert "did you mean decompose?), got decomposee" in refused(capsys, "decomposee")
+    assert "did you mean --json?" in refused(capsys, "decompose", "x.json", "--jsno")
+    assert "did you mean R2?), got R22" in refused(capsys, "formula", "R22")
+    assert "did you mean" in refused(capsys, "cite", "R7")
+    assert "did you mean" not in refused(capsys, "zzzzzz")
+
+
+def test_cite_prints_bibtex(capsys) -> None:
+    assert out_of(capsys, "cite", "R2") == citation("R2")
+    assert json.loads(out_of(capsys, "cite", "--json"))["bibtex"] + "\n" == citation()
+
+
+def test_memory_gives_the_calculators_numbers(capsys, tmp_path) -> None:
+    video = Autoregressive([0.3, 0.6], 0.3)
+    alone, whole = tmp_path / "video.json", tmp_path / "spec.json"
+    alone.write_text(json.dumps(video.to_json()))
+    whole.write_text(json.dumps({"video": video.to_json(), "steps": 3}))
+    asked = ["--window", "1", "2", "--numbers", "1", "--budget", "0.5", "--level", "0.05"]
+    text = out_of(capsys, "memory", str(alone), *asked, "--unit", "bits", "--json")
+    assert text == out_of(capsys, "memory", str(whole), *asked, "--unit", "bits", "--json")
+    rows = {row["memory"]: row for row in json.loads(text)["forgotten"]}
+    expected = window_memory_bottleneck(video, [1, 2], level=0.05, unit="bits").values
+    budget = memory_budget(video, level=0.05, unit="bits").floor(0.5)
+    updated = recursive_memory_floor(video, 1, level=0.05, unit="bits").floor
+    assert rows["the last 1 frame"]["value"] == expected[0]
+    assert rows["the last 2 frames"]["value"] == expected[1]
+    assert rows["0.5 bits of any memory"]["value"] == budget.value
+    assert rows["1 number, updated by every frame"]["value"] == updated.value
+    assert {row["theorems"][0] for row in rows.values()} == {"R5", "R1", "R6", "R2"}
+    table = out_of(capsys, "memory", str(alone), *asked)
+    assert "nats a frame" in table and len(table.splitlines()) == 8
+
+
+def test_memory_says_why_a_number_is_infinite(capsys, tmp_path) -> None:
+    path = tmp_path / "video.json"
+    path.write_text(json.dumps(Panorama([0, 1, 2, 1, 0], 2, 2.0, 1.0).to_json()))
+    [row] = json.loads(out_of(capsys, "memory", str(path), "--window", "1", "--json"))["forgotten"]
+    assert row["value"] is None and row["reason"]
+    assert row["reason"] in out_of(capsys, "memory", str(path), "--window", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "VIDEO must be a JSON object, got list"),
+        ("{", "VIDEO must be valid JSON"),
+        ('{"family": "autoregressve"}', "autoregressve"),
+        (None, "VIDEO must be a readable JSON file"),
+    ],
+)
+def test_memory_refuses_what_is_no_video(text, message, capsys, tmp_path) -> None:
+    path = tmp_path / "video.json"
+    if text is not None:
+        path.write_text(text)
+    assert message in refused(capsys, "memory", str(path))
+
+
+def test_formula_lists_explains_and_evaluates(capsys) -> None:
+    pytest.importorskip("sympy")
+    assert "E5_memory" in out_of(capsys, "formula").splitlines()
+    assert out_of(capsys, "formula", "R2", "--latex").startswith(r"\mathrm{MB}^*(c) =")
+    data = json.loads(out_of(capsys, "formula", "R2", "--at", "rho=0.9", "c=0", "--json"))
+    assert data["value"] == pytest.approx(-0.5 * np.log1p(-0.81)) and data["theorem"] == "R2"
+    assert "value: 0.83036" in out_of(capsys, "formula", "R2", "--at", "rho=0.9", "c=0")
+    assert "rho must be in (-1, 1), got 2.0" in refused(
+        capsys, "formula", "R2", "--at", "rho=2", "c=0"
+    )
+    assert "--at must be arguments such as" in refused(capsys, "formula", "R2", "--at", "rho")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command_and_is_a_script(shell, capsys) -> None:
+    script = out_of(capsys, "completion", shell)
+    for name in COMMANDS:
+        assert name in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash_completes(capsys) -> None:
+    script = out_of(capsys, "completion", "bash")
+    asked = [(1, "arvdm dec", "decompose"), (2, "arvdm decompose --un", "--unit")]
+    for position, words, answer in asked:
+        ask = f"COMP_WORDS=({words}); COMP_CWORD={position}; _arvdm; echo ${{COMPREPLY[@]}}"
+        done = subprocess.run(
+            ["bash"], input=f"{script}\n{ask}", text=True, capture_output=True, check=True
+        )
+        assert done.stdout.strip() == answer
+
+
+def test_tables_on_a_terminal_hold_the_same_numbers(monkeypatch) -> None:
+    rows = [("the last 1 frame", "0.25"), ("the last 12 frames", "0.125")]
+    plain = _aligned(("memory", "nats"), rows)
+    assert plain.splitlines()[1] == "the last 1 frame     0.25"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = _aligned(("memory", "nats"), rows)  # by rich, if it is installed
+    for row in rows:
+        for cell in row:
+            assert cell in shown

@@ -210,6 +210,7 @@ MEASURED = {
     "clip_memory",
     "one_network_many_schedules",
     "panorama_memory",
+    "retrieval_against_decay",
     "trained_gaussian",
 }
 """Studies of footage and of trained networks."""

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.optimize
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arvdm_theory import Generator, LinearMemory, RecursiveMemory, Schedule, decompose, memory
 from arvdm_theory import testing as worlds
 from arvdm_theory._gaussian import gaussian_kl
+from arvdm_theory.enclosure import Enclosure
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
 from arvdm_theory.memory import (
     CanonicalCorrelations,
@@ -1037,3 +1039,122 @@ def test_r2_of_a_stationary_video_bounds_the_infinite_past() -> None:
         assert short.floor(budget).lower <= long.floor(budget).upper
         assert long.floor(budget).lower <= short.floor(budget).upper
     assert isinstance(short, MemoryBudget) and isinstance(short.source, CanonicalCorrelations)
+
+
+# --- horizons, memories and refusals --------------------------------------------------------------
+
+
+def test_a_default_horizon_never_cuts_the_memory() -> None:
+    video = Autoregressive([0.9], 0.19)
+    slow = RecursiveMemory([[0.99]], [[1.0]])
+    exact = memory_bottleneck_of(video, memory=slow)
+    long = memory_bottleneck_of(video, memory=slow, horizon=1000)
+    assert float(exact) == pytest.approx(0.789651, abs=1e-6)
+    assert float(exact) == pytest.approx(float(long), abs=1e-6)
+    weights = np.zeros((64, 1, 1))
+    weights[0] = weights[-1] = 1.0
+    lags = LinearMemory(weights)
+    cut = memory_bottleneck_of(video, memory=lags)
+    assert float(cut) == pytest.approx(0.570323, abs=1e-6)
+    assert float(cut) == pytest.approx(
+        float(memory_bottleneck_of(video, memory=lags, horizon=100)), abs=1e-6
+    )
+    # where no exact stationary route exists the past must be said
+    for call in (
+        lambda: canonical_correlations_of(video, memory=slow),
+        lambda: memory_bottleneck_of(video, memory=slow, block=2),
+        lambda: memory_bottleneck_of(Arfima(0.3), memory=slow),
+        lambda: memory_bottleneck_of(StaticLatent(noise_variance=0.5), memory=slow),
+    ):
+        with pytest.raises(ParameterError, match="horizon must be given with a recursive memory"):
+            call()
+
+
+def test_a_return_beyond_the_first_horizons_is_found() -> None:
+    n = 41
+    shift, source, emission = np.diag(np.ones(n - 1), -1), np.zeros((n, n)), np.zeros((2, n))
+    source[0, 0] = emission[0, 0] = emission[1, 40] = 1.0
+    found = window_memory_bottleneck(StateSpace(shift, emission, source, 0.0), [0, 1])
+    assert np.all(np.isinf(found.values))
+    assert found.reason is not None and found.truncation is None
+
+
+def test_r3_is_compared_only_with_what_it_speaks_of() -> None:
+    video, schedule = VIDEOS["AR(2)"], Schedule.next_frame(t_max=2.0, t_min=0.05, substeps=4)
+    common = {"block": 1, "steps": 3, "level": 0.05}
+    numbers, nats = (
+        roll_out_floor(video, size=1, **common),
+        roll_out_floor(video, budgets=0.5, **common),
+    )
+
+    def made(generator: Generator, video: GaussianVideo = video) -> object:
+        return decompose(video, schedule, generator, steps=3)
+
+    one, two = (LinearMemory(np.ones((1, b, 1))) for b in (1, 2))
+    assert "output" in numbers.compare(made(Generator(memory=one)))
+    assert "output" in nats.compare(made(Generator()))
+    assert "output" in roll_out_floor(video, size=1, reference=1, **common).compare(
+        made(Generator(reference=1, memory=one))
+    )
+    for floor, other, message in (
+        (nats, made(Generator(), Autoregressive([0.5], 0.3)), "result.video"),
+        (nats, made(Generator(reference=1)), "result.generator.reference"),
+        (numbers, made(Generator(memory=two)), "result.generator.memory must be of at most 1"),
+        (nats, made(Generator(memory=one)), "result.generator.memory must be absent"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            floor.compare(other)
+    free = roll_out_floor(video, budgets=[0.0, np.inf, np.inf], **common)
+    assert "output" in free.compare(made(Generator(memory=two)))
+    noisy = Schedule.next_frame(
+        t_max=2.0, t_min=0.05, substeps=4, context_noise="noise", context_level=0.4
+    )
+    shown = decompose(video, noisy, Generator(reference=2), steps=3)
+    with pytest.raises(ParameterError, match="at least what the re-noised references hold"):
+        nats.compare(shown)
+    assert "output" not in roll_out_floor(video, budgets=5.0, **common).compare(shown)
+
+
+def test_r3_refuses_bad_arguments_at_every_number_of_steps() -> None:
+    video = VIDEOS["AR(2)"]
+    for arguments, message in (
+        ({"size": 1.5, "steps": 1}, "size must be an integer of at least 0"),
+        ({"size": 1, "reference": -1, "steps": 1}, "reference must be an integer"),
+        ({"budgets": -1.0, "steps": 1}, "budgets must be one number of at least 0"),
+        ({"budgets": [np.nan, 1.0], "steps": 2}, "budgets must be one number of at least 0"),
+        ({"budgets": [1.0, 1.0], "steps": 3}, "or 3 of them"),
+        ({"budgets": "x", "steps": 2}, "budgets must be one number of at least 0"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            roll_out_floor(video, block=1, **arguments)
+
+
+def test_numbers_that_are_none_are_refused_by_name() -> None:
+    video = VIDEOS["AR(2)"]
+    for call in (
+        lambda: window_memory_bottleneck(video, 1, level="x"),
+        lambda: memory_bottleneck_of(video, level="x"),
+        lambda: renoising_cost(video, reference=1, context_level="x", horizon=3),
+        lambda: needle_bound("a", 0.1),
+        lambda: Proportion(0, 0).value,
+    ):
+        with pytest.raises(ParameterError):
+            call()
+
+
+def test_m5_at_any_confidence() -> None:
+    """One rate known, the other sampled: all of α is one tail, of any size below 1."""
+    for confidence in (0.1, 0.5, 0.95):
+        found = needle_bound(1.0, Proportion(5, 50), confidence)
+        expected = scipy.stats.beta.ppf(confidence, 6, 45)
+        assert found.generated_upper == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_a_complete_window_is_found_despite_rounding() -> None:
+    result = window_memory_bottleneck(Autoregressive([0.5, 0.4], 0.3), range(5))
+    assert result.window_for(1.0) == 2
+
+
+def test_what_theory_excludes_is_one_of_this_packages_errors() -> None:
+    with pytest.raises(ValueError, match="cannot be at least"):
+        Enclosure.around(-1.0, 0.1, least=0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ from arvdm_theory.memory import (
     conditional_information,
     information_given_memory,
     linear_memory_floor,
+    memory_budget,
     stochastic_memory,
 )
+from arvdm_theory.video import Arfima
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -141,7 +145,8 @@ def test_nearly_determined_outputs_down_to_1e_minus_8(size: int) -> None:
 def test_determined_directions_are_infinite_with_their_reason() -> None:
     joint = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 2.0]])  # Z = X_1 + X_2
     found = conditional_information(joint, [0, 1], [2])
-    assert found.value == np.inf and found.lower == np.inf
+    # doubles cannot tell it from a variance below rounding, where the information is finite
+    assert found.value == np.inf and 10.0 < found.lower < np.inf
     assert found.reason is not None and "determines 1 direction" in found.reason
     # one of the two summands leaves it uncertain by the other: 1/2 log 2
     assert float(conditional_information(joint, [0], [2])) == pytest.approx(0.5 * np.log(2.0))
@@ -573,6 +578,30 @@ def test_r4_is_the_printed_formula_and_beats_r2(correlation: float, budget: floa
     assert found.lower == 0.0  # the optimum is open
 
 
+@pytest.mark.parametrize("budget", [1e-21, 1e-12, 1e-6])
+def test_r4_keeps_the_digits_of_faint_budgets(budget: float) -> None:
+    """The slope at c = 0 is infinite: no nat may be rounded off."""
+    with mpmath.workdps(60):
+        for correlation in (0.5, 0.999):
+            rho, v = mpmath.mpf(correlation), mpmath.expm1(2 * mpmath.mpf(budget))
+            u = (rho * mpmath.sqrt(v) + mpmath.sqrt(rho**2 * v + 4)) / 2
+            rest = -2 * mpmath.log(u) - mpmath.log(1 - rho**2) + u**2 + v - 1
+            truth = (rest - 2 * rho * mpmath.sqrt(v) * u) / 2
+            found = stochastic_memory(CanonicalCorrelations.of([correlation]), budget)
+            assert abs(found.value - truth) <= 1e-14 * truth
+            assert truth <= found.upper <= truth * (1 + mpmath.mpf(1e-9))
+
+
+def test_r4_at_a_break_point_says_how_much_it_does_not_know() -> None:
+    """There the second direction's share is rounding, and the value moves with its root."""
+    source = CanonicalCorrelations.of([0.9, 0.5])
+    budgets, _ = MemoryBudget(source).break_points()
+    found = stochastic_memory(source, budgets[1])
+    first = stochastic_memory(CanonicalCorrelations.of([0.9]), budgets[1])
+    whole = first.value + float(MemoryBudget(CanonicalCorrelations.of([0.5])).total)
+    assert abs(found.value - whole) <= found.upper - found.value < 1e-6
+
+
 @pytest.mark.parametrize("correlation", [0.9, -0.6])
 @pytest.mark.parametrize("budget", [0.1, 0.2])
 def test_r4_is_the_best_gaussian_channel(correlation: float, budget: float) -> None:
@@ -653,3 +682,85 @@ def test_budgets_dimensions_and_draws_in_order(joint: np.ndarray) -> None:
         assert kept.lower <= curve.total.upper
     floors = [float(linear_memory_floor(source, b).floor) for b in range(4)]
     assert np.all(np.diff(floors) <= 0.0) and floors[3] == 0.0
+
+
+# --- what rounding cannot tell --------------------------------------------------------------------
+
+
+def test_a_variance_below_rounding_is_infinite_only_above() -> None:
+    r"""1 - ρ² = 2e-15 is a finite number of nats, and so is all that rests on it."""
+    joint = [[1.0, 1.0 - 1e-15], [1.0 - 1e-15, 1.0]]
+    rho = mpmath.mpf(joint[0][1])
+    with mpmath.workdps(40):
+        truth = float(-mpmath.log((1 - rho) * (1 + rho)) / 2)
+        snr = rho**2 / (1 - rho**2)
+        floor = float(mpmath.log(1 + snr * mpmath.exp(-2)) / 2)
+        enough = float(mpmath.log(snr / (mpmath.exp(mpmath.mpf("0.2")) - 1)) / 2)
+    source = canonical_correlations(np.array(joint), [0], [1])
+    found, curve = conditional_information(joint, [0], [1]), MemoryBudget(source)
+    for enclosure, exact in (
+        (found, truth),
+        (curve.total, truth),
+        (linear_memory_floor(source, 0).floor, truth),
+        (curve.floor(1.0), floor),
+        (curve.budget_for(0.1), enough),
+    ):
+        assert enclosure.value == np.inf and enclosure.reason is not None
+        assert exact - 3.0 < enclosure.lower <= exact
+    # an exact 1 stays infinite
+    assert MemoryBudget(CanonicalCorrelations.of([1.0])).floor(1.0).lower == np.inf
+
+
+def test_r1_with_as_many_numbers_as_directions_of_a_singular_law_is_zero() -> None:
+    half = np.random.default_rng(0).standard_normal((3, 2))
+    joint = np.block([[half @ half.T] * 2] * 2) + np.diag([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    source = canonical_correlations(joint, [0, 1, 2], [3, 4, 5])
+    floor = linear_memory_floor(source, 2).floor
+    assert (floor.lower, floor.value, floor.upper) == (0.0, 0.0, 0.0)
+
+
+def test_a_budget_above_a_truncated_total_is_not_certainly_zero() -> None:
+    curve = memory_budget(Arfima(0.45))
+    longer = memory_budget(Arfima(0.45), horizon=2500)
+    target = float(curve.total) + 5e-6
+    found = curve.budget_for(target)
+    assert target < curve.total.upper
+    assert found.lower == 0.0 < found.upper
+    assert float(curve.budget_for(curve.total.upper * (1.0 + 1e-12)).upper) == 0.0
+    # the truth of a longer past lies inside, on both sides of the total
+    for bottleneck in (0.1, 0.5, float(curve.total), target):
+        inside, further = curve.budget_for(bottleneck), longer.budget_for(bottleneck)
+        assert inside.lower <= further.upper and further.lower <= inside.upper
+        assert further.value <= inside.upper
+    unknown = MemoryBudget(replace(CanonicalCorrelations.of([0.6]), truncation=None))
+    assert unknown.budget_for(1.0).upper == np.inf
+    assert unknown.budget_for(0.1).upper == np.inf
+
+
+def test_faint_correlations_do_not_vanish() -> None:
+    assert CanonicalCorrelations.of([1e-9]).correlations[0] == pytest.approx(1e-9, rel=1e-15)
+    assert CanonicalCorrelations.of([1.0, 0.5]).correlations.tolist() == [1.0, pytest.approx(0.5)]
+
+
+def test_r2_arguments_are_refused_by_name() -> None:
+    curve = MemoryBudget(CanonicalCorrelations.of([0.6]))
+    assert repr(curve.curve([])) == "BudgetCurve(0 budgets, nats)"
+    for call in (curve.floor, curve.water_level, curve.encoder, curve.budget_for, curve.curve):
+        with pytest.raises(ParameterError, match="at least 0"):
+            call("x")
+
+
+def test_r4_is_the_best_channel_and_another_input_law_does_better() -> None:
+    r"""A jointly Gaussian q of the same information whose q_X is free: below R4's number."""
+    rho, budget = 0.9, 0.399
+    channel = float(stochastic_memory(CanonicalCorrelations.of([rho]), budget).value)
+    truth, best = np.array([[1.0, rho], [rho, 1.0]]), np.inf
+    left = np.exp(-2.0 * budget)
+    r = np.sqrt(1.0 - left)
+    for scale in np.linspace(0.6, 1.0, 401):
+        q = scale * np.array([[1.0, r], [r, 1.0]])
+        kl = np.trace(np.linalg.solve(q, truth)) - 2.0
+        kl += np.log(np.linalg.det(q) / np.linalg.det(truth))
+        best = min(best, 0.5 * float(kl))
+    assert best == pytest.approx(0.1287, abs=2e-4)
+    assert best < channel - 0.03

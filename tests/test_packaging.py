@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import email
+import importlib
 import json
+import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +35,7 @@ OPTIONAL = {
     "matplotlib",
     "mpmath",
     "pandas",
+    "rich",
     "seaborn",
     "skimage",
     "sympy",
@@ -128,6 +133,104 @@ for name in names:
     importlib.import_module(name.removesuffix(".__init__"))
 """
     run_python(code, ",".join(sorted(OPTIONAL)), ",".join(names))
+
+
+# An empty environment
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source distribution, and the wheel that is built from it alone."""
+    out = tmp_path_factory.mktemp("built")
+    command = ["-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_the_source_distribution_holds_what_it_should(built: Path) -> None:
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    files = {name for name in names if "/" not in name}
+    assert folders == {"arvdm_theory"}
+    assert {"README.md", "LICENSE", "NOTICE.md", "CITATION.cff", "pyproject.toml"} <= files
+
+
+MINIMAL = """
+import sys
+from arvdm_theory import Autoregressive, Generator, Scaled, Schedule, decompose
+from arvdm_theory.cli import main
+
+video = Autoregressive([0.5, 0.4], noise_variance=0.3)
+schedule = Schedule.fifo(4, t_max=3.0, t_min=0.05, substeps=4)
+result = decompose(video, schedule, Generator(Scaled(1.03), reference=1), steps=5)
+print(repr(result.chain), repr(result.output), result.citation().count("@") > 0)
+assert main(["cite", "R2"]) == 0
+print(sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def test_the_wheel_alone_computes_a_decomposition(built: Path, tmp_path: Path) -> None:
+    """A new environment with the wheel and the three core packages, which are not fetched."""
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
+    [site] = environment.rglob("site-packages")
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for name in ("numpy", "scipy", "array_api_compat"):
+        package = Path(importlib.import_module(name).__file__ or "").parent
+        for source in [package, *package.parent.glob(f"{name}.libs")]:
+            (site / source.name).symlink_to(source)
+    done = subprocess.run(
+        [scripts / "python", "-I", "-c", MINIMAL], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    chain, output, cited = done.stdout.splitlines()[0].split()
+    video = arvdm_theory.Autoregressive([0.5, 0.4], noise_variance=0.3)
+    schedule = arvdm_theory.Schedule.fifo(4, t_max=3.0, t_min=0.05, substeps=4)
+    model = arvdm_theory.Generator(arvdm_theory.Scaled(1.03), reference=1)
+    result = arvdm_theory.decompose(video, schedule, model, steps=5)
+    assert (float(chain), float(output), cited) == (result.chain, result.output, "True")
+    assert "chechik2005information" in done.stdout
+    imported = set(re.findall(r"'(\w+)'", done.stderr))
+    assert "numpy" in imported and imported & OPTIONAL == set()
+
+
+@pytest.mark.heavy
+def test_pip_installs_it_in_an_empty_environment(built: Path, tmp_path: Path) -> None:
+    """The same as a user does it: pip fetches the core packages."""
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
+    [wheel] = built.glob("*.whl")
+    install = ["-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    done = subprocess.run([scripts / "python", *install], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(
+        [scripts / "python", "-m", "pip", "list", "--format", "freeze"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = {line.split("==")[0].replace("_", "-") for line in listed.split()}
+    assert names - {"pip", "setuptools"} == {"arvdm-theory", "array-api-compat", "numpy", "scipy"}
+    done = subprocess.run(
+        [scripts / "arvdm", "cite", "R2"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "chechik2005information" in done.stdout
+    subprocess.run([scripts / "python", "-I", "-c", MINIMAL], cwd=tmp_path, check=True)
+
+
+def test_every_extra_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "extras.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(
+        project["optional-dependencies"]
+    )
 
 
 # One version

@@ -6,6 +6,7 @@ import builtins
 import json
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
@@ -13,6 +14,7 @@ import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arvdm_theory._prediction import innovation_log_det, spectral_log_det
 from arvdm_theory._recursive_memory import (
     _innovations,
     _Problem,
@@ -23,15 +25,11 @@ from arvdm_theory._recursive_memory import (
     recursive_memory_floor,
     sequential_distortion,
 )
-from arvdm_theory._window_power_law import (
-    innovation_log_det,
-    partial_autocorrelations,
-    scalar_window_memory,
-)
+from arvdm_theory._window_power_law import partial_autocorrelations, scalar_window_memory
 from arvdm_theory.decomposition import decompose
 from arvdm_theory.errors import ParameterError, RefusedError, UnstableError
-from arvdm_theory.generator import Exact, Generator
-from arvdm_theory.memory import window_memory_bottleneck
+from arvdm_theory.generator import Exact, Generator, RecursiveMemory
+from arvdm_theory.memory import memory_bottleneck_of, window_memory_bottleneck
 from arvdm_theory.schedule import Schedule
 from arvdm_theory.video import (
     Arfima,
@@ -761,12 +759,41 @@ def test_spectrum_and_riccati_give_the_same_innovation(
 ) -> None:
     """Kolmogorov–Szegő (Wiener–Masani for vectors) against the Kalman filter."""
     video, _, _, level = world
-    form = _innovations(video, level)
-    assert form is not None
-    spectral = innovation_log_det(video, level=level)
-    riccati = np.linalg.slogdet(form.covariance)[1]
-    assert spectral.lower - form.rounding <= riccati <= spectral.upper + form.rounding
-    assert spectral.upper - spectral.lower < 1e-9
+    found = innovation_log_det(video, level=level)
+    spectral, error = spectral_log_det(video, level)
+    assert found.lower - error <= spectral <= found.upper + error
+    assert error < 1e-9 and found.upper - found.lower < 1e-9
+
+
+@pytest.mark.parametrize("distance", [1e-1, 1e-3, 1e-6, 1e-8])
+def test_innovation_near_a_unit_root(distance: float) -> None:
+    """V of a noisy AR(1) solves V + q a²/V = b, its spectral factorisation, in 40 digits."""
+    video, level = Autoregressive([1.0 - distance], 2.0 * distance - distance**2), 0.05
+    found = innovation_log_det(video, level=level)
+    with mpmath.workdps(40):
+        a = mpmath.mpf(1.0 - distance)
+        shrink = mpmath.exp(-2 * mpmath.mpf(level))
+        noise, own = 1 - shrink, shrink * mpmath.mpf(float(video.noise_variance[0, 0]))
+        zeroth = own + noise * (1 + a * a)
+        truth = mpmath.log((zeroth + mpmath.sqrt(zeroth**2 - 4 * (a * noise) ** 2)) / 2)
+        miss = max(found.lower - truth, truth - found.upper)
+        total = (mpmath.log(noise + own / (1 - a * a)) - truth) / 2
+        window = scalar_window_memory(video, 0, level=level)
+        assert abs(window.values[0] - total) <= window.error_bound[0]
+    assert miss <= 0.0
+    assert found.upper - found.lower < 1e-9 / np.sqrt(distance)
+    if distance == 1e-8:  # where trapezoids on 2^16 frequencies do not reach
+        assert abs(spectral_log_det(video, level)[0] - float(truth)) > 1e-9
+
+
+def test_a_zero_of_the_spectrum_is_left_to_the_integral() -> None:
+    """x_k = e_k - e_{k-1}: V = 1, and no Kalman filter settles."""
+    video = StateSpace([[0.0]], [[-1.0]], 1.0, 0.0)
+    difference = StateSpace([[0.0, 0.0], [1.0, 0.0]], [[1.0, -1.0]], np.diag([1.0, 0.0]))
+    assert innovation_log_det(video).value == 0.0
+    found = innovation_log_det(difference)
+    assert found.lower <= 0.0 <= found.upper
+    assert found.upper - found.lower < 1e-3
 
 
 def test_long_memory_integral_at_a_level() -> None:
@@ -820,7 +847,7 @@ def test_refusals() -> None:
         partial_autocorrelations(started, 3)
     with pytest.raises(RefusedError, match="determined"):
         partial_autocorrelations(StaticLatent(0.0), 3)
-    with pytest.raises(RefusedError, match="singular"):
+    with pytest.raises(RefusedError, match="no variance"):
         innovation_log_det(degenerate)
 
 
@@ -842,3 +869,36 @@ def test_results_describe_themselves() -> None:
     white = StateSpace([[0.5]], [[0.0]], 1.0, 1.0)
     assert best_recursive_memory(white, 1).best.value == 0.0
     assert rate_limited_memory(white, 1.0).bottleneck.value == 0.0
+
+
+# --- memories that forget altogether --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-7])
+@pytest.mark.parametrize(
+    ("transition", "input"),
+    [
+        ([[0.0, 0.0], [1.0, 0.0]], [[1.0], [0.0]]),
+        ([[0.0, 0.0], [1.0, 0.0]], [[1.0], [0.5]]),
+        ([[0.0, 0.0, 0.0], [0.7, 0.0, 0.0], [0.2, 0.4, 0.0]], [[1.0], [0.3], [0.1]]),
+        ([[0.5, 0.0], [0.5, 0.0]], [[1.0], [0.4]]),
+    ],
+)
+def test_a_singular_recursion_beside_references_keeps_only_what_its_powers_keep(
+    transition: list[list[float]], input: list[list[float]], scale: float
+) -> None:
+    """F^r = 0 holds nothing of the past beyond the references; in whitened coordinates it did."""
+    video = Autoregressive([0.5, 0.2, 0.2], 1.0)
+    units = np.diag(scale ** np.arange(len(transition)))
+    move = units @ np.array(transition) @ np.linalg.inv(units)
+    given = units @ np.array(input)
+    for reference in (1, 2, 3):
+        found = recursive_memory_bottleneck(video, move, given, reference=reference)
+        held = RecursiveMemory(move, given)
+        dense = memory_bottleneck_of(video, reference=reference, memory=held, horizon=90)
+        assert float(found) == pytest.approx(float(dense), abs=1e-9)
+        assert found.lower <= dense.upper and dense.lower <= found.upper
+    nothing = recursive_memory_bottleneck(
+        video, [[0.0, 0.0], [1.0, 0.0]], [[1.0], [0.0]], reference=2
+    )
+    assert float(nothing) == pytest.approx(0.020411, abs=1e-6)

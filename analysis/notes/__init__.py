@@ -1,0 +1,1 @@
+"""Four notes for readers with a notebook, executed, their outputs stored."""
