@@ -1,7 +1,7 @@
 """Work through the compute plan: train what is missing, measure it, ship the numbers.
 
 `python -m paper_repro queue` starts one single-threaded process a job, some at a time. A job trains
-for at most half an hour, keeping checkpoints, and is taken up again in its turn if that was not
+for at most 30 core-minutes, keeping checkpoints, and is taken up again in its turn if that was not
 enough; it may be killed at any moment. Two queues side by side share the work: a job that another
 process holds is passed over.
 """
@@ -40,7 +40,7 @@ from paper_repro.worlds import Clips, World, world_from_json
 __all__ = ["ACCUMULATION", "measured", "run_job", "run_queue"]
 
 SLICE = 30 * 60.0
-"""Seconds after which a training makes way for the next job."""
+"""Core-seconds after which a training makes way for the next job."""
 FINISHED, UNFINISHED, HELD, FAILED = 0, 10, 11, 1
 """Exit states of a job's process."""
 

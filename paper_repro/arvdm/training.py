@@ -392,7 +392,7 @@ def train(
     folder: gets `checkpoints/`, `log.jsonl`, `strips/` and `config.json`. A folder that holds
         checkpoints of the same configuration is resumed; of another one, refused.
     accelerator: `auto`, `cpu`, `cuda`, ... as Lightning Fabric names them.
-    limit: stop at the first checkpoint after so many seconds; the next call goes on from there.
+    limit: stop at the first checkpoint after so many core-seconds; the next call goes on there.
 
     Raises `CheckpointError` if a checkpoint cannot be read or written, or belongs elsewhere.
     """
@@ -483,7 +483,8 @@ def train(
                 seen = next(source.batches(4, network.clip, training.seed + 1))
                 picture = _picture(ema, seen, diffusion)
                 write_png(folder / "strips" / f"step-{done:08d}.png", picture)
-            if limit is not None and seconds > limit and done % training.checkpoint_every == 0:
+            spent = time.process_time() - core_start
+            if limit is not None and spent > limit and done % training.checkpoint_every == 0:
                 break
     seconds = time.perf_counter() - start
     fabric.barrier()
