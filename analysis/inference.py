@@ -66,6 +66,7 @@ class Mean:
     @property
     def seed_share(self) -> np.ndarray:
         """Part of the variance that is between seeds; 0 where nothing varies."""
+        # what a single seed cannot show takes no part here; `over` says what the interval covers
         between = np.nan_to_num(self.seed_variance)
         total = between + np.nan_to_num(self.clip_variance)
         return np.divide(between, total, out=np.zeros_like(total), where=total > 0.0)
@@ -115,7 +116,8 @@ class Mean:
     def power(self, excess: float, level: float) -> np.ndarray:
         """Probability that the test of `level` finds a mean that is `excess` above its threshold.
 
-        At the observed noise: non-central t with Satterthwaite's degrees of freedom.
+        At the observed noise: non-central t with Satterthwaite's degrees of freedom. With one seed
+        the noise between seeds is not observed and counts for nothing: the power is too high.
         """
         between, within = np.nan_to_num(self.seed_variance), np.nan_to_num(self.clip_variance)
         error = self.standard_error

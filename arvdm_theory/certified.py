@@ -3,7 +3,8 @@ r"""Certified numbers: the theory in ball arithmetic, lower ≤ truth ≤ upper 
 Every function computes the textbook formula in Arb balls (python-flint, extra `certified`) from
 *exact* input and doubles the working precision until the radius meets the tolerance. Cancellation
 costs bits, never correctness; a covariance is certified positive definite (pivots of LDL' that are
-positive balls) before any KL is taken.
+positive balls) before any KL is taken. All raise `ParameterError` for input that is not a number or
+does not fit together, and `PrecisionError` where the tolerance is not met at the largest precision.
 
 Input is exact. Text is the number it spells, `"0.1"` or `"1/3"`; integers, `fractions.Fraction` and
 `decimal.Decimal` are what they are; a float is the dyadic number that it stores, so that `0.1` is

@@ -1,7 +1,8 @@
 r"""Memory bottleneck: what a generator with limited memory must forget (THEORY, section 3).
 
 X past, Y input, Z output: the bottleneck is $I(X; Z \mid Y)$. Every calculator takes the level of
-the frames (0: clean) and the unit, and names its theorem.
+the frames (0: clean) and the unit, and names its theorem. Input outside what a docstring allows
+raises `ParameterError` with the parameter, the constraint and the value.
 
 | label | question | function |
 |---|---|---|
