@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from paper_repro.arvdm.linear import Linear
+
 __all__ = ["Block", "CrossAttention", "KeysValues", "SpatialAttention", "TemporalAttention", "rope"]
 
 KeysValues = tuple[Tensor, Tensor]
@@ -47,8 +49,8 @@ class SpatialAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.project = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.project = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (_split(part, self.heads) for part in self.project(x.flatten(0, 1)).chunk(3, -1))
@@ -62,8 +64,8 @@ class TemporalAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.project = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.project = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(
         self, x: Tensor, positions: Tensor, past: KeysValues | None = None
@@ -89,9 +91,9 @@ class CrossAttention(nn.Module):
         memory_width = width if memory_width is None else memory_width
         self.norm = nn.LayerNorm(width)
         self.memory_norm = nn.LayerNorm(memory_width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(memory_width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(memory_width, 2 * width)
+        self.out = Linear(width, width)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -121,9 +123,9 @@ class Block(nn.Module):
         self.spatial = SpatialAttention(width, heads)
         self.temporal = TemporalAttention(width, heads)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width)
+            Linear(width, expansion * width), nn.GELU(), Linear(expansion * width, width)
         )
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 9 * width))
+        self.modulation = nn.Sequential(nn.SiLU(), Linear(width, 9 * width))
         nn.init.zeros_(self.modulation[1].weight)
         nn.init.zeros_(self.modulation[1].bias)
 

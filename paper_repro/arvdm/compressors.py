@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from arvdm_theory.errors import ParameterError
 from paper_repro.arvdm.attention import Block, SpatialAttention
+from paper_repro.arvdm.linear import Linear
 
 __all__ = ["COMPRESSORS", "Joint", "Modulated", "SelectiveScan", "StateSpace", "compressor"]
 
@@ -82,8 +83,8 @@ class SelectiveScan(nn.Module):
         self.state = state
         self.log_decay = nn.Parameter(torch.log(torch.arange(1.0, state + 1)).repeat(width, 1))
         self.skip = nn.Parameter(torch.ones(width))
-        self.step = nn.Linear(width, width)
-        self.read_write = nn.Linear(width, 2 * state, bias=False)
+        self.step = Linear(width, width)
+        self.read_write = Linear(width, 2 * state, bias=False)
         # softplus(bias) runs over 0.001 .. 0.3: time constants of about 1 to 1000 frames
         nn.init.uniform_(self.step.bias, -6.9, -1.05)
         nn.init.normal_(self.step.weight, std=0.1 * width**-0.5)
@@ -107,11 +108,11 @@ class _ScanBlock(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.spatial = SpatialAttention(width, heads)
-        self.enter = nn.Linear(width, 2 * width)
+        self.enter = Linear(width, 2 * width)
         self.scan = SelectiveScan(width, state)
-        self.leave = nn.Linear(width, width)
+        self.leave = Linear(width, width)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from arvdm_theory.errors import ParameterError
+from paper_repro.arvdm.linear import Linear
 
 __all__ = ["POSES", "ActionEmbedding", "LevelEmbedding", "integrate"]
 
@@ -31,7 +32,7 @@ class LevelEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2 * _LEVEL_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
+            Linear(2 * _LEVEL_FREQUENCIES, width), nn.SiLU(), Linear(width, width)
         )
         frequencies = torch.exp(torch.linspace(math.log(0.02), math.log(2.0), _LEVEL_FREQUENCIES))
         self.register_buffer("frequencies", frequencies, persistent=False)
@@ -91,8 +92,8 @@ class ActionEmbedding(nn.Module):
         pose_dim = 0 if kind == "velocity" else action_dim
         if kind == "planar":
             pose_dim = 3
-        self.velocity = nn.Linear(action_dim, width) if action_dim else None
-        self.pose = nn.Linear(2 * _POSE_FREQUENCIES * pose_dim, width) if pose_dim else None
+        self.velocity = Linear(action_dim, width) if action_dim else None
+        self.pose = Linear(2 * _POSE_FREQUENCIES * pose_dim, width) if pose_dim else None
         frequencies = math.pi / unit * 2.0 ** -torch.arange(_POSE_FREQUENCIES)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.unit = unit

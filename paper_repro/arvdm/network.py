@@ -31,6 +31,7 @@ from arvdm_theory.errors import ParameterError
 from paper_repro.arvdm.attention import Block, CrossAttention, KeysValues
 from paper_repro.arvdm.compressors import compressor
 from paper_repro.arvdm.conditions import POSES, ActionEmbedding, LevelEmbedding
+from paper_repro.arvdm.linear import Linear
 
 __all__ = [
     "BACKBONES",
@@ -196,7 +197,7 @@ class MemoryReader(nn.Module):
     def __init__(self, config: NetworkConfig, width: int) -> None:
         super().__init__()
         self.patch = config.patch
-        self.embed = nn.Linear(config.channels * config.patch**2, width)
+        self.embed = Linear(config.channels * config.patch**2, width)
         self.place = nn.Parameter(0.02 * torch.randn((config.size // config.patch) ** 2, width))
         self.compress: nn.Module | None = None
         if config.compressor != "none":
@@ -226,7 +227,7 @@ class ChannelConcat(nn.Module):
         self.patch = config.patch
         self.read = MemoryReader(config, width) if config.compressor != "none" else None
         numbers = width if self.read else config.channels * config.patch**2 + width
-        self.project = nn.Linear(self.slots * (numbers + 1), out)
+        self.project = Linear(self.slots * (numbers + 1), out)
 
     def forward(self, memory: _Finished) -> Tensor:
         if self.read is not None:
@@ -387,7 +388,7 @@ class Transformer(Denoiser):
         super().__init__(config, config.width)
         width, heads = config.width, config.heads
         numbers = config.channels * config.patch**2
-        self.embed = nn.Linear(numbers, width)
+        self.embed = Linear(numbers, width)
         self.place = nn.Parameter(0.02 * torch.randn((config.size // config.patch) ** 2, width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(config.layers))
         self.read: nn.Module | None = None
@@ -398,8 +399,8 @@ class Transformer(Denoiser):
             self.read = MemoryReader(config, width)
         if config.structure == "cross_attention":
             self.cross.extend(CrossAttention(width, heads) for _ in range(config.layers))
-        self.last = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        self.head = nn.Linear(width, numbers + config.refine * config.patch**2)
+        self.last = nn.Sequential(nn.SiLU(), Linear(width, 2 * width))
+        self.head = Linear(width, numbers + config.refine * config.patch**2)
         self.refine = Refinement(config.channels, config.refine) if config.refine else None
         for layer in (self.last[1], self.head):
             nn.init.zeros_(layer.weight)

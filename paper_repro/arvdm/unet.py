@@ -15,6 +15,7 @@ from torch.nn import functional
 from arvdm_theory.errors import ParameterError
 from paper_repro.arvdm.attention import CrossAttention, KeysValues, SpatialAttention
 from paper_repro.arvdm.attention import TemporalAttention as _TemporalAttention
+from paper_repro.arvdm.linear import Linear
 from paper_repro.arvdm.network import (
     ChannelConcat,
     Context,
@@ -37,7 +38,7 @@ class _Stage(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(min(8, enter), enter)
         self.first = nn.Conv2d(enter, width, 3, padding=1)
-        self.modulation = nn.Linear(condition, 2 * width)
+        self.modulation = Linear(condition, 2 * width)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.skip = nn.Conv2d(enter, width, 1) if enter != width else nn.Identity()
         self.spatial_norm = nn.LayerNorm(width) if spatial else None
@@ -80,7 +81,7 @@ class UNet(Denoiser):
         widths = [config.width] + [2 * config.width] * halvings
         heads, first = config.heads, config.width
         self.stem = nn.Conv2d(config.channels, first, 3, padding=1)
-        self.enter_action = nn.Linear(condition, first)
+        self.enter_action = Linear(condition, first)
         stages = [_Stage(a, b, condition, heads) for a, b in pairwise([first, *widths])]
         self.down = nn.ModuleList(stages)
         self.shrink = nn.ModuleList(nn.Conv2d(a, a, 3, 2, 1) for a in widths[:-1])
@@ -107,7 +108,7 @@ class UNet(Denoiser):
             each = [*widths, widths[-1], *above]
             self.cross.extend(CrossAttention(a, heads, condition) for a in each)
         elif config.structure == "prepend" and config.compressor != "none":
-            self.slot_maps = nn.Linear(condition, first * config.patch**2)
+            self.slot_maps = Linear(condition, first * config.patch**2)
 
     def _enter(self, frames: Tensor, action: Tensor) -> Tensor:
         maps = self.stem(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
