@@ -30,7 +30,7 @@ class Mean:
     """Mean of values `(..., S, C)` over the last two axes; every array has the shape `(...)`.
 
     `seed_variance` and `clip_variance` are those of the mean; NaN for what a single seed (or a
-    value that has no clips) does not show.
+    value that has no clips) does not show. `trials`: what is counted as `clips`.
     """
 
     value: np.ndarray
@@ -38,13 +38,14 @@ class Mean:
     clip_variance: np.ndarray
     seeds: int
     clips: int
+    trials: str = "clips"
 
     @property
     def over(self) -> str:
         """What the interval covers."""
         if self.seeds < 2:
-            return "clips only" if self.clips > 1 else "nothing"
-        return "seeds and clips" if self.clips > 1 else "seeds"
+            return f"{self.trials} only" if self.clips > 1 else "nothing"
+        return f"seeds and {self.trials}" if self.clips > 1 else "seeds"
 
     @property
     def standard_error(self) -> np.ndarray:

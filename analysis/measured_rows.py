@@ -15,6 +15,9 @@ A *quantity* is text, `name:number:..`, of one network, clip by clip:
 - `score:a:b`, mean score of these frames, in the unit of the rule, and `chance_score:a:b`;
 - `psnr:i:j`, of generated frames i..j-1 of the roll-out to and fro, and `psnr_decay:i:j:k:l`, first
   minus second; `mse:i:j` and `mse_growth:i:j:k:l`, second minus first (T4);
+- `frechet_log:i:j`, log of the Fréchet distance to real clips of the returning frames i..j-1: one
+  jackknife pseudo-value a group of clips, G log F - (G - 1) log F without the group, whose mean is
+  free of the bias of first order; NaN if it was not measured;
 - `log_seconds_per_step`, log of the core-seconds a training step took: one value a network, NaN if
   they were not recorded.
 """
@@ -26,7 +29,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,7 +86,8 @@ class Measured:
     def arrays(self) -> dict[str, np.ndarray]:
         """Of the results, without the pictures."""
         with np.load(self.path, allow_pickle=False) as stored:
-            wanted = [name for name in stored.files if name.startswith(("return_", "accumul"))]
+            kinds = ("return_", "accumul", "schedule_")
+            wanted = [name for name in stored.files if name.startswith(kinds)]
             return {name: stored[name] for name in wanted}
 
     @property
@@ -109,6 +113,11 @@ class Measured:
         one, other = (self.arrays[name] for name in ("return_score", "return_lucky_score"))
         return sign * one >= sign * threshold, sign * other >= sign * threshold
 
+    @property
+    def retrieved(self) -> np.ndarray:
+        """Which returning frames count as retrieved, `(clips, frames)`."""
+        return self._successes[0]
+
 
 def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Of each clip's chosen frames; NaN where it has none."""
@@ -127,6 +136,8 @@ def quantity_of_clips(measured: Measured, quantity: str) -> np.ndarray:
     if name == "log_seconds_per_step":
         seconds = measured.manifest["training_core_seconds"]
         return np.log([math.nan if seconds is None else seconds / measured.manifest["steps"]])
+    if name == "frechet_log":
+        return _frechet_pseudo_values(measured, at)
     if name in ("retrieval", "chance", "excess", "excess_beyond", "score", "chance_score"):
         age = measured.arrays["return_age"].astype(np.int64)
         if name == "excess_beyond":
@@ -150,9 +161,27 @@ def quantity_of_clips(measured: Measured, quantity: str) -> np.ndarray:
     return np.asarray(first - last if name == "psnr_decay" else last - first)
 
 
+def _frechet_pseudo_values(measured: Measured, span: list[int]) -> np.ndarray:
+    distances = measured.arrays.get("return_frechet")
+    if distances is None:
+        return np.array([np.nan])
+    spans = [list(known) for known in measured.manifest["frechet"]["return"]]
+    if span not in spans:
+        raise ParameterError("quantity", f"Fréchet distances of the frames {spans}", span)
+    whole, *without = np.log(distances[spans.index(span)])
+    return np.asarray(len(without) * whole - (len(without) - 1.0) * np.asarray(without))
+
+
+_TRIALS = {
+    "psnr": "to and fro",
+    "mse": "to and fro",
+    "log": "training",
+    "frechet": "groups of returns",
+}
+
+
 def _clips_of(quantity: str) -> str:
-    kind = quantity.partition(":")[0].partition("_")[0]
-    return {"psnr": "to and fro", "mse": "to and fro", "log": "training"}.get(kind, "returns")
+    return _TRIALS.get(quantity.partition(":")[0].partition("_")[0], "returns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +237,9 @@ class Rows:
         values = np.asarray(total)
         values = values[:, np.isfinite(values).all(axis=0)]
         shares = sum(w * w for _, of, w in terms if of.partition(":")[0] in _SHARES)
-        return mean_over(values, floor=shares * resolution(values.shape[1]))
+        mean = mean_over(values, floor=shares * resolution(values.shape[1]))
+        groups = kinds == {"groups of returns"}
+        return replace(mean, trials="groups of clips") if groups else mean
 
     def rule(self, world: str) -> str:
         """The rule of a world in words; empty if nothing is measured."""
@@ -246,19 +277,26 @@ def read(folder: str = FOLDER) -> Rows:
         except (OSError, ValueError, KeyError) as error:
             left_out[path.name] = f"{type(error).__name__}: {error}"
     found: dict[tuple[str, str], dict[int, Measured]] = {}
-    for world in dict.fromkeys(one.world for one in whole):
-        networks = [one for one in whole if one.world == world]
+    for kind in dict.fromkeys(map(_kind, whole)):
+        networks = [one for one in whole if _kind(one) == kind]
         settings = Counter(map(_settings, networks)).most_common(1)[0][0]
         for one in networks:
             if _settings(one) == settings:
-                found.setdefault((world, one.row), {})[one.seed] = one
+                found.setdefault((one.world, one.row), {})[one.seed] = one
             else:
                 left_out[one.path.name] = "evaluated unlike most rows of its world"
     return Rows(found, left_out)
 
 
+def _kind(measured: Measured) -> tuple[str, bool]:
+    """Networks that are evaluated alike: the rows of a world, and those of many schedules."""
+    return measured.world, "many_schedules" in measured.manifest
+
+
 def _settings(measured: Measured) -> str:
-    parts = [measured.manifest["experiment"]["evaluation"], measured.manifest["accumulation"]]
+    many = "many_schedules" in measured.manifest
+    parts = [measured.manifest["experiment"]["evaluation"]]
+    parts.append(measured.manifest["many_schedules" if many else "accumulation"])
     parts.append(measured.manifest["experiment"]["world"])
     return json.dumps(parts, sort_keys=True)
 

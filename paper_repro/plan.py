@@ -27,15 +27,18 @@ import numpy as np
 
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError
-from paper_repro.experiments import ROWS, Experiment, Row, experiment
+from paper_repro.experiments import MANY_SCHEDULES, ROWS, Experiment, Row, experiment
+from paper_repro.many_schedules import SETTINGS
 
-__all__ = ["RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
+__all__ = ["KINDS", "RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rows"
 WORLDS = ("maze", "blocks")
 SEEDS = 3
-MEASUREMENT = 2
+MEASUREMENT = 3
 """Revision of what `measure` measures."""
+KINDS = (*ROWS, MANY_SCHEDULES)
+"""Everything that is trained, the paper's rows first; the place is a job's number."""
 
 _UNSEEN = ("checkpoint_every", "keep", "log_every", "strips_every", "compile", "warm_start")
 
@@ -86,6 +89,8 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Of all that the measured numbers depend on."""
+        if self.row == MANY_SCHEDULES:
+            return _digest([self.training_key, SETTINGS])
         evaluation = self.experiment.to_json()["evaluation"]
         return _digest([self.training_key, evaluation, MEASUREMENT])
 
@@ -113,13 +118,14 @@ def jobs(
         if world not in WORLDS:
             raise ParameterError("world", f"one of {', '.join(WORLDS)}", world)
     numbers = [positive_integer("seed", seed, minimum=0) for seed in seeds]
+    ours = [row for row in ROWS if row.compressor == "state_space"]
+    papers = [row for row in ROWS if row not in ours]
     whole = [
         Job(world, row, seed)
-        for ours in (False, True)
+        for part in (papers, [MANY_SCHEDULES], ours)
         for seed in numbers
-        for row in ROWS
+        for row in part
         for world in watched
-        if (row.compressor == "state_space") == ours
     ]
     chosen = {job for job in whole if only in job.name}
     if not chosen:

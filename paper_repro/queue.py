@@ -16,24 +16,27 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 
 import arvdm_theory
 from arvdm_theory import noise
+from arvdm_theory.empirical import gaussian_frechet_distance
+from paper_repro import many_schedules
 from paper_repro.arvdm.checkpoint import newest
 from paper_repro.arvdm.diffusion import noised, pixels
 from paper_repro.arvdm.network import Denoiser
 from paper_repro.arvdm.training import save_weights
 from paper_repro.evaluate import EvaluationConfig, generate, measure, schedule_of
-from paper_repro.experiments import ROWS
-from paper_repro.plan import RESULTS, Job, missing, save
+from paper_repro.experiments import MANY_SCHEDULES
+from paper_repro.plan import KINDS, RESULTS, Job, missing, save
 from paper_repro.train import run as train
 from paper_repro.worlds import Clips, World, world_from_json
 
@@ -50,6 +53,16 @@ TEACHER = {"clips": 200, "length": 32, "seed": 20_000, "noise_seed": 1}
 """Held-out clips whose last window is denoised given the true frames before it."""
 COMPONENTS = (1, 2, 4, 8, 16)
 PICTURES = 2
+FRECHET: dict[str, Any] = {
+    "features": "first 8 principal components of each of the 4 frames of a clip",
+    "components": 8,
+    "return": ((0, 4), (4, 8), (8, 12), (12, 16)),
+    "accumulation": ((0, 4), (12, 16), (28, 32), (44, 48), (60, 64)),
+    "real_clips": 400,
+    "real_seed": 50_000,
+    "groups": 20,
+}
+"""Fréchet distances of generated clips to real ones that share no clip with what was shown."""
 
 # --- one job -------------------------------------------------------------------------------------
 
@@ -76,7 +89,14 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             results.mkdir(parents=True, exist_ok=True)
             save_weights(weights, last)
         start = time.process_time()
-        arrays = measured(job, trained.network)
+        many = job.row == MANY_SCHEDULES
+        measure_it = _under_many_schedules if many else measured
+        arrays = measure_it(job, trained.network, out / "worlds")
+        settings: dict[str, Any] = {
+            "accumulation": ACCUMULATION,
+            "teacher_forced": TEACHER,
+            "frechet": FRECHET,
+        }
         manifest = {
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "steps": trained.step,
@@ -84,8 +104,7 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             "training_core_seconds": _spent(folder / "log.jsonl", "core_seconds"),
             "training_seconds": _spent(folder / "log.jsonl", "seconds"),
             "measuring_core_seconds": round(time.process_time() - start, 2),
-            "accumulation": ACCUMULATION,
-            "teacher_forced": TEACHER,
+            **({"many_schedules": many_schedules.SETTINGS} if many else settings),
             "versions": {
                 "python": platform.python_version(),
                 "arvdm_theory": arvdm_theory.__version__,
@@ -121,27 +140,30 @@ def _spent(log: Path, clock: str) -> float | None:
 # --- what is measured ----------------------------------------------------------------------------
 
 
-def measured(job: Job, network: Denoiser) -> dict[str, np.ndarray]:
-    """Every number of a job, by clip and frame.
+def measured(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
+    """Every number of a job, by clip and frame; `worlds` keeps the clips for the next job.
 
     `return_*`, `(clips, generated)`: roll-outs back over the way out, fields of `FrameScores` (the
     scores, or the successes of a rule without one); `accumulation_age` and `accumulation_error`
-    alike, to and fro (`ACCUMULATION`). `levels` `(M,)`, OU times, and `teacher_error` `(clips, M)`:
-    summed squared error of one frame, frames in [-1, 1], mean over the window, teacher forced;
-    `component_error` `(clips, M, 5)`: its part in the span of the world's first 1, 2, 4, 8 and 16
-    principal components. For seed 0 also `pictures_generated`, two of the returning videos in
-    bytes, and with the row `none` `pictures_truth`.
+    alike, to and fro (`ACCUMULATION`). `return_frechet`, `accumulation_frechet`,
+    `(spans, 1 + groups)`: the Fréchet distances of `FRECHET`, then without each of the groups of
+    clips (number modulo 20) in turn; `..._frechet_real` the same of the true frames. `levels`
+    `(M,)`, OU times, and `teacher_error` `(clips, M)`: summed squared error of one frame, frames in
+    [-1, 1], mean over the window, teacher forced; `component_error` `(clips, M, 5)`: its part in
+    the span of the world's first 1, 2, 4, 8 and 16 principal components. For seed 0 also
+    `pictures_generated`, two of the returning videos in bytes, and with the row `none`
+    `pictures_truth`.
     """
     chosen = job.experiment
-    world = world_from_json(chosen.world)
+    held_out = HeldOut(world_from_json(chosen.world), worlds)
+    world, basis = held_out.world, held_out.components()
     out: dict[str, np.ndarray] = {}
     rolled: dict[str, dict[str, Any]] = {"return": {}, "accumulation": ACCUMULATION}
     for name, changes in rolled.items():
         evaluation = dataclasses.replace(chosen.evaluation, **changes)
-        clips = world.return_clips(
-            evaluation.clips, evaluation.context, evaluation.generated, evaluation.seed
-        )
-        pictures = []
+        path = {"context": evaluation.context, "generated": evaluation.generated}
+        clips = held_out.return_clips(count=evaluation.clips, seed=evaluation.seed, **path)
+        pictures, drawn = [], []
         parts: dict[str, list[np.ndarray]] = {}
         for first in range(0, len(clips), 50):
             part: Clips = clips[slice(first, first + 50)]
@@ -152,24 +174,120 @@ def measured(job: Job, network: Denoiser) -> dict[str, np.ndarray]:
             for key in ("age", "error", *(numbers if name == "return" else ())):
                 parts.setdefault(key, []).append(getattr(frames, key))
             pictures.append(made.estimates[:PICTURES])
+            drawn.append(_features(made.estimates, basis))
         for key, values in parts.items():
             joined = np.concatenate(values)
             small = {"i": np.int16, "f": np.float32, "b": np.bool_}[joined.dtype.kind]
             out[f"{name}_{key}"] = joined.astype(small)
+        real = held_out.features(count=FRECHET["real_clips"], seed=FRECHET["real_seed"], **path)
+        shown = held_out.features(count=evaluation.clips, seed=evaluation.seed, **path)
+        spans = FRECHET[name]
+        out[f"{name}_frechet"] = frechet(np.concatenate(drawn), real, spans)
+        out[f"{name}_frechet_real"] = frechet(shown, real, spans)
         if job.seed == 0 and name == "return":
             if job.start is None:
                 out["pictures_truth"] = clips.frames[:PICTURES, evaluation.context :]
-            shown = (pictures[0].clamp(-1.0, 1.0) + 1.0) * 127.5
-            out["pictures_generated"] = shown.round().byte().movedim(2, -1).numpy()
-    return out | _teacher_forced(world, network, chosen.evaluation, job)
+            coloured = (pictures[0].clamp(-1.0, 1.0) + 1.0) * 127.5
+            out["pictures_generated"] = coloured.round().byte().movedim(2, -1).numpy()
+    return out | _teacher_forced(held_out, network, chosen.evaluation, job)
+
+
+def _under_many_schedules(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
+    held_out = HeldOut(world_from_json(job.experiment.world), worlds)
+    clips = held_out.return_clips(**many_schedules.SETTINGS["clips"])
+    return many_schedules.measured(network, job.experiment.diffusion, clips)
+
+
+def frechet(made: np.ndarray, real: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Fréchet distances between sets of clips of features `(clips, frames, features)`.
+
+    Returns `(spans, 1 + groups)`: of all clips of `made`, then without each group in turn.
+
+    >>> clips = np.random.default_rng(0).normal(size=(60, 4, 2))
+    >>> bool(abs(frechet(clips + 1.0, clips, [(0, 2)])[0, 0] - 4.0) < 1e-9)
+    True
+    """
+    group = np.arange(len(made)) % FRECHET["groups"]
+    rows = []
+    for a, b in spans:
+        first, second = (item[:, a:b].reshape(len(item), -1) for item in (made, real))
+        against = second.mean(axis=0), np.cov(second, rowvar=False)
+        chosen = [first, *(first[group != g] for g in range(FRECHET["groups"]))]
+        moments = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in chosen)
+        rows.append([gaussian_frechet_distance(*of, *against) for of in moments])
+    return np.array(rows)
+
+
+def _features(frames: torch.Tensor, basis: np.ndarray) -> np.ndarray:
+    """Of frames `(n, T, C, H, W)` in [-1, 1], `(n, T, components)`."""
+    flat = frames.cpu().clamp(-1.0, 1.0).movedim(2, -1).flatten(2).numpy()
+    return np.asarray(flat @ basis[:, : FRECHET["components"]], dtype=np.float64)
+
+
+class HeldOut:
+    """Clips of a world that no network was trained on, drawn once and kept in `folder`."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        self._memory = joblib.Memory(folder / "held_out", mmap_mode="r", verbose=0)
+
+    def _kept(self, function: Callable[..., Any], **arguments: Any) -> Any:
+        named = {"specification": self.world.to_json(), "revision": self.world.revision}
+        return self._memory.cache(function)(**named, **arguments)
+
+    def clips(self, *, count: int, length: int, seed: int) -> Clips:
+        """`World.clips`."""
+        return Clips(*self._kept(_wandering, count=count, length=length, seed=seed))
+
+    def return_clips(self, *, count: int, context: int, generated: int, seed: int) -> Clips:
+        """`World.return_clips`."""
+        path = {"context": context, "generated": generated}
+        return Clips(*self._kept(_returning, count=count, seed=seed, **path))
+
+    def features(self, *, count: int, context: int, generated: int, seed: int) -> np.ndarray:
+        """Of the frames after the context of returning clips, `(count, generated, components)`."""
+        path = {"context": context, "generated": generated}
+        features: np.ndarray = self._kept(_returning_features, count=count, seed=seed, **path)
+        return features
+
+    def components(self) -> np.ndarray:
+        """`components` of this world."""
+        basis: np.ndarray = self._kept(_components)
+        return np.array(basis)
+
+
+def _arrays(clips: Clips) -> tuple[np.ndarray, ...]:
+    return clips.frames, clips.actions, clips.poses, clips.age
+
+
+def _wandering(specification: dict[str, Any], revision: int, **asked: int) -> Any:
+    return _arrays(world_from_json(specification).clips(**asked))
+
+
+def _returning(specification: dict[str, Any], revision: int, **asked: int) -> Any:
+    return _arrays(world_from_json(specification).return_clips(**asked))
+
+
+def _returning_features(
+    specification: dict[str, Any], revision: int, *, context: int, **asked: int
+) -> np.ndarray:
+    world = world_from_json(specification)
+    clips = world.return_clips(context=context, **asked)
+    basis = components(world)
+    some = [clips[slice(first, first + 50)] for first in range(0, len(clips), 50)]
+    return np.concatenate([_features(pixels(part.frames[:, context:]), basis) for part in some])
+
+
+def _components(specification: dict[str, Any], revision: int) -> np.ndarray:
+    return components(world_from_json(specification))
 
 
 def _teacher_forced(
-    world: World, network: Denoiser, evaluation: EvaluationConfig, job: Job
+    held_out: HeldOut, network: Denoiser, evaluation: EvaluationConfig, job: Job
 ) -> dict[str, np.ndarray]:
     diffusion, window = job.experiment.diffusion, network.config.window
-    clips = world.clips(TEACHER["clips"], TEACHER["length"], TEACHER["seed"])
-    basis = torch.from_numpy(components(world))
+    clips = held_out.clips(count=TEACHER["clips"], length=TEACHER["length"], seed=TEACHER["seed"])
+    basis = torch.from_numpy(held_out.components())
     schedule = schedule_of(evaluation.schedule, window, evaluation.substeps, diffusion)
     levels = schedule.grid[:-1, 0]
     generator = torch.Generator().manual_seed(TEACHER["noise_seed"])
@@ -228,6 +346,8 @@ def components(world: World, count: int = COMPONENTS[-1]) -> np.ndarray:
 
 def nominal_minutes(job: Job) -> float:
     """Core-minutes that a job was planned to take, with its measuring."""
+    if job.row == MANY_SCHEDULES:
+        return 20.0
     return 22.0 if job.start is None else 12.0
 
 
@@ -281,7 +401,7 @@ def _ready(job: Job, waiting: Iterable[Job], running: Iterable[Job]) -> bool:
 def _start(job: Job, out: Path, results: Path) -> subprocess.Popen[bytes]:
     folder = job.folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    row = ROWS.index(job.row)
+    row = KINDS.index(job.row)
     command = [sys.executable, "-m", "paper_repro.queue", job.world, str(row), str(job.seed)]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with open(folder / "output.log", "ab") as log:
@@ -306,7 +426,7 @@ def _say(text: str) -> None:
 def _main(arguments: list[str]) -> int:
     world, row, seed, out, results = arguments
     torch.set_num_threads(1)
-    job = Job(world, ROWS[int(row)], int(seed))
+    job = Job(world, KINDS[int(row)], int(seed))
     return run_job(job, Path(out), Path(results))
 
 

@@ -9,11 +9,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from arvdm_theory.errors import ParameterError
 from paper_repro import plan, queue
-from paper_repro.experiments import ROWS, Experiment, Row, experiment, override
-from paper_repro.plan import Job, jobs, load, missing
+from paper_repro.arvdm.training import load_network
+from paper_repro.experiments import (
+    MANY_SCHEDULES,
+    ROWS,
+    Experiment,
+    Row,
+    experiment,
+    override,
+)
+from paper_repro.many_schedules import SETTINGS
+from paper_repro.plan import KINDS, Job, jobs, load, missing
+from paper_repro.worlds import World
+
+torch.set_num_threads(1)
 
 NONE, PREPEND = Row("none"), Row("prepend", 16)
 
@@ -41,19 +54,35 @@ def tiny(name: str) -> Experiment:
     )
 
 
+def first_pixels(world: World, count: int = queue.COMPONENTS[-1]) -> np.ndarray:
+    """Directions that are orthonormal and cost nothing."""
+    return np.eye(np.prod(world.frame_shape), count, dtype=np.float32)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "experiment", tiny)
     monkeypatch.setitem(queue.ACCUMULATION, "generated", 8)
     monkeypatch.setitem(queue.TEACHER, "clips", 3)
+    monkeypatch.setitem(queue.FRECHET, "real_clips", 50)
+    monkeypatch.setattr(queue, "components", first_pixels)
+    few = {"count": 5, "context": 7, "generated": 20, "seed": 1}
+    for name, value in {"clips": few, "rolled_out": 3, "frames": 12, "loss_frames": 8}.items():
+        monkeypatch.setitem(SETTINGS, name, value)
 
 
 def test_a_plan_holds_whole_tables_of_fewer_seeds_first() -> None:
     whole = jobs()
-    assert len(whole) == len(set(whole)) == len(plan.WORLDS) * plan.SEEDS * len(ROWS)
-    papers = [job for job in whole if job.row.compressor != "state_space"]
-    assert whole[: len(papers)] == papers
-    assert [job.seed for job in papers] == sorted(job.seed for job in papers)
+    assert len(whole) == len(set(whole)) == len(plan.WORLDS) * plan.SEEDS * len(KINDS)
+    parts = [0 if job.row in ROWS else 1 for job in whole]
+    parts = [
+        2 if job.row.compressor == "state_space" else part
+        for job, part in zip(whole, parts, strict=True)
+    ]
+    assert parts == sorted(parts) and set(parts) == {0, 1, 2}
+    for part in range(3):
+        seeds = [job.seed for job, of in zip(whole, parts, strict=True) if of == part]
+        assert seeds == sorted(seeds)
     for job in whole:
         if job.start is not None:
             assert whole.index(job.start) < whole.index(job)
@@ -66,6 +95,67 @@ def test_a_part_of_a_plan_holds_what_it_starts_from() -> None:
         jobs(only="labyrinth")
     with pytest.raises(ParameterError, match="world"):
         jobs(worlds=["luanti"])
+
+
+def test_keys_of_trained_networks_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes these throws away hours of training."""
+    keys = {
+        ("maze", "prepend-12"): ("fc850e2ba9263d60", "debafc53f07138a7"),
+        ("blocks", "prepend-28"): ("4f38555df4e58602", "869a368af6ab6eb9"),
+    }
+    monkeypatch.setattr(plan, "MEASUREMENT", 2)  # of the measurements that had these keys
+    for (world, name), (trained, measured) in keys.items():
+        (row,) = (row for row in ROWS if row.name(4) == name)
+        job = Job(world, row, 0)
+        assert (job.training_key, job.key) == (trained, measured)
+    assert KINDS[: len(ROWS)] == ROWS and KINDS[len(ROWS)] == MANY_SCHEDULES
+
+
+def test_the_network_for_many_schedules_starts_from_the_same_weights() -> None:
+    job = Job("blocks", MANY_SCHEDULES, 2)
+    assert job.name == "blocks-many-schedules-seed-2" and job.start == Job("blocks", NONE, 2)
+    network, chosen = job.experiment.network, job.experiment
+    assert (network.window, network.memory, network.structure) == (8, 12, "prepend")
+    assert chosen.diffusion.levels == "mixture"
+    assert Job("blocks", PREPEND, 2).experiment.diffusion.levels == "shared"
+    assert chosen.evaluation == Job("blocks", PREPEND, 2).experiment.evaluation
+
+
+def test_its_key_knows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Job("maze", MANY_SCHEDULES, 0).key
+    monkeypatch.setattr(plan, "MEASUREMENT", plan.MEASUREMENT + 1)  # of the rows
+    assert Job("maze", MANY_SCHEDULES, 0).key == before
+    monkeypatch.setitem(SETTINGS, "frames", SETTINGS["frames"] + 1)
+    assert Job("maze", MANY_SCHEDULES, 0).key != before
+
+
+@pytest.mark.usefixtures("small")
+def test_a_network_for_many_schedules_is_trained_measured_and_shipped(tmp_path: Path) -> None:
+    start, job = Job("maze", NONE, 0), Job("maze", MANY_SCHEDULES, 0)
+    results = tmp_path / "results"
+    for one in (start, job):
+        assert queue.run_job(one, tmp_path, results, limit=None) == queue.FINISHED
+    assert missing([start, job], results) == []
+    ((_, arrays, manifest),) = load([job], results)
+    schedules = len(SETTINGS["schedules"])
+    assert manifest["many_schedules"] == json.loads(json.dumps(SETTINGS))
+    assert manifest["started_from"] == start.name and "accumulation" not in manifest
+    shapes = {name: array.shape for name, array in arrays.items()}
+    assert shapes == {
+        "schedule_error": (schedules, 3, 12),
+        "schedule_one_pass": (schedules, 2, 12),
+        "schedule_loss": (schedules, 2),
+        "schedule_chance": (5, 12),
+        "schedule_age": (5, 12),
+    }
+    for name in ("error", "one_pass", "loss", "chance"):
+        assert np.all(arrays[f"schedule_{name}"] > 0.0)
+    assert np.all((arrays["schedule_age"] >= 1) & (arrays["schedule_age"] <= 12))
+    # the same weights measured again give the same numbers
+    network = load_network(job.folder(tmp_path) / "checkpoints" / "step-00000006.safetensors")[0]
+    again = queue._under_many_schedules(job, network, tmp_path / "worlds")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, again[name])
 
 
 def test_keys_know_what_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:

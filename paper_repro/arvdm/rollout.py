@@ -147,6 +147,7 @@ def roll_out(
     action: Tensor | None = None,
     initial: Tensor | None = None,
     initial_substeps: int | None = None,
+    truth: Tensor | None = None,
     shape: tuple[int, int, int, int] | None = None,
     reference: int = 0,
     memory: int | None = None,
@@ -167,6 +168,9 @@ def roll_out(
     initial: clean frames (n, w - Δ, C, H, W) that the first window starts from, re-noised to its
         input levels, or None: they are generated, jointly, in `initial_substeps` (default: the
         schedule's) steps.
+    truth: clean frames (n, at least as many as are generated, C, H, W), or None. Given, they take
+        the place of generated frames as soon as these are finished: no error is ever remembered
+        but within the window, and what is left is the error of one pass through it.
     reference: r, at most so many finished frames just before the window are given as references.
     memory: at most so many before those (default: as many as the network was built for).
     sampler: one of `SAMPLERS`. cache: compute features of finished frames once per AR step instead
@@ -203,18 +207,25 @@ def roll_out(
     if given:
         chain.history = chain.renoise(context, 0.0, np.full(given, schedule.t_min))
     window, stride = schedule.window, schedule.stride
+    if truth is not None and truth.shape[1] < plan.generated:
+        raise ParameterError("truth", f"at least {plan.generated} frames", truth.shape[1])
     x = _first_window(chain, initial, initial_substeps)
-    estimates = []
-    for _ in range(plan.steps):
+    states, estimates = [], []
+    for step in range(plan.steps):
         entering = x.new_empty(len(context), stride, *context.shape[2:])
         x = torch.cat([x, chain.noise(entering)], 1)
         x, estimate = chain.denoise(x, schedule.grid)
-        chain.history = torch.cat([chain.history, x[:, :stride]], 1)
+        states.append(x[:, :stride])
         estimates.append(estimate[:, :stride])
+        finished = states[-1]
+        if truth is not None:
+            real = truth[:, step * stride : (step + 1) * stride].to(x)
+            finished = chain.renoise(real, 0.0, np.full(stride, schedule.t_min))
+        chain.history = torch.cat([chain.history, finished], 1)
         x = x[:, stride:]
     assert x.shape[1] == window - stride
     return Generated(
-        frames=chain.history[:, given : given + plan.frames],
+        frames=torch.cat(states, 1)[:, : plan.frames],
         estimates=torch.cat(estimates, 1)[:, : plan.frames],
         plan=plan,
         invented_actions=invented,
