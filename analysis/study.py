@@ -13,10 +13,8 @@ import importlib.metadata
 import io
 import json
 import logging
-import os
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,10 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import joblib
 import pandas
 
 import arvdm_theory
+from arvdm_theory import sweeps
+from arvdm_theory.sweeps import write_atomically
 
 __all__ = [
     "OUT",
@@ -188,36 +187,16 @@ def file_of(name: str, file: str, *, out: Path = OUT) -> Path:
 def sweep(
     label: str, function: Callable[[_Item], _Result], items: Iterable[_Item]
 ) -> list[_Result]:
-    """`function` of every item, in order, through joblib, with a line of progress now and then.
-
-    As many processes as the surrounding `joblib.parallel_config` says, else one.
-    """
-    jobs = list(items)
-    results: list[_Result] = []
+    """`arvdm_theory.sweep` of every item, in order, with a line of progress now and then."""
     reported = time.perf_counter()
-    parallel = joblib.Parallel(return_as="generator")
-    for result in parallel(joblib.delayed(function)(item) for item in jobs):
-        results.append(result)
-        if time.perf_counter() - reported > 5.0 and len(results) < len(jobs):
-            LOG.info("%s: %d of %d", label, len(results), len(jobs))
+
+    def report(finished: int, total: int) -> None:
+        nonlocal reported
+        if time.perf_counter() - reported > 5.0 and finished < total:
+            LOG.info("%s: %d of %d", label, finished, total)
             reported = time.perf_counter()
-    return results
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that readers see the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    return sweeps.sweep(function, items, progress=report)
 
 
 def _table_path(name: str, out: Path) -> Path:

@@ -16,6 +16,7 @@ from arvdm_theory.decomposition import (
     ScheduleComparison,
     compare_schedules,
     decompose,
+    step_terms,
 )
 from arvdm_theory.enclosure import Enclosure
 from arvdm_theory.errors import (
@@ -57,6 +58,13 @@ from arvdm_theory.video import (
 
 if TYPE_CHECKING:
     from arvdm_theory.accumulation import ClipAccumulation, clip_accumulation, sequence_kl
+    from arvdm_theory.batched import (
+        BatchDecomposition,
+        autoregressive_covariance,
+        decompose_batch,
+        level_grid,
+        state_space_covariance,
+    )
     from arvdm_theory.fit import VideoFit, fit_video, load_frames
     from arvdm_theory.literature import citation
     from arvdm_theory.memory import (
@@ -81,6 +89,7 @@ if TYPE_CHECKING:
         window_memory_bottleneck,
     )
     from arvdm_theory.prover import prove
+    from arvdm_theory.sweeps import SweepError, sweep
 
 __version__ = "0.1.0"
 
@@ -88,6 +97,7 @@ __all__ = [
     "Arfima",
     "ArvdmError",
     "Autoregressive",
+    "BatchDecomposition",
     "Biased",
     "BoundaryError",
     "CanonicalCorrelations",
@@ -118,9 +128,11 @@ __all__ = [
     "Seasonal",
     "StateSpace",
     "StaticLatent",
+    "SweepError",
     "TooLittleDataError",
     "UnstableError",
     "VideoFit",
+    "autoregressive_covariance",
     "best_recursive_memory",
     "canonical_correlations",
     "citation",
@@ -128,8 +140,10 @@ __all__ = [
     "compare_schedules",
     "conditional_information",
     "decompose",
+    "decompose_batch",
     "fit_video",
     "impossibility_floor",
+    "level_grid",
     "linear_memory_floor",
     "load_frames",
     "memory_bottleneck_of",
@@ -145,12 +159,19 @@ __all__ = [
     "sample",
     "scalar_window_memory",
     "sequence_kl",
+    "state_space_covariance",
+    "step_terms",
     "stochastic_memory",
+    "sweep",
     "window_memory_bottleneck",
 ]
 
 _LATER = {
     "accumulation": "ClipAccumulation clip_accumulation sequence_kl",
+    "batched": """
+        BatchDecomposition autoregressive_covariance decompose_batch level_grid
+        state_space_covariance
+    """,
     "fit": "VideoFit fit_video load_frames",
     "memory": """
         CanonicalCorrelations MemoryBudget best_recursive_memory canonical_correlations
@@ -161,12 +182,14 @@ _LATER = {
     """,
     "literature": "citation",
     "prover": "prove",
+    "sweeps": "SweepError sweep",
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
 _MODULES = frozenset(
     {
         "accumulation",
         "analyze",
+        "batched",
         "certified",
         "design",
         "empirical",
@@ -176,6 +199,7 @@ _MODULES = frozenset(
         "memory",
         "prover",
         "rates",
+        "sweeps",
         "symbolic",
         "testing",
     }

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.special
 import scipy.stats
 
+from arvdm_theory._arrays import (
+    common_shape,
+    counts,
+    floating,
+    numpy_of,
+    plain,
+    refuse_tensors,
+    require,
+)
 from arvdm_theory._needle import binary_kl
-from arvdm_theory.checks import positive_integer, real_number
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError, TooLittleDataError
 
 
@@ -128,32 +138,30 @@ def over_seeds(estimates: Sequence[Estimate]) -> Estimate:
 # --- rates ----------------------------------------------------------------------------------------
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(successes: Any, trials: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     """Exact (conservative) two-sided interval of a rate from independent trials.
 
-    Each side alone errs with probability at most (1 - `confidence`) / 2.
+    Each side alone errs with probability at most (1 - `confidence`) / 2. Counts may be arrays,
+    which broadcast.
 
     >>> low, high = clopper_pearson(0, 10)
     >>> low, round(high, 4)
     (0.0, 0.3085)
     """
-    trials = positive_integer("trials", trials)
-    successes = positive_integer("successes", successes, 0)
-    if successes > trials:
-        raise ParameterError("successes", f"at most trials ({trials})", successes)
-    return _one_sided(successes, trials, 0.5 * (1.0 - probability("confidence", confidence)))
+    refuse_tensors(successes=successes, trials=trials)
+    n, k = counts("trials", trials), counts("successes", successes, 0)
+    common_shape(successes=k, trials=n)
+    require("successes", f"at most trials ({trials})", k + 0 * n, k <= n)
+    return _one_sided(k, n, 0.5 * (1.0 - probability("confidence", confidence)))
 
 
-def _one_sided(successes: int, trials: int, tail: float) -> tuple[float, float]:
+def _one_sided(successes: Any, trials: Any, tail: float) -> tuple[Any, Any]:
     """The two one-sided limits, each of which errs with probability at most `tail`."""
-    beta = scipy.stats.beta
-    low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
-    high = (
-        float(beta.ppf(1.0 - tail, successes + 1, trials - successes))
-        if successes < trials
-        else 1.0
-    )
-    return low, high
+    k, n = np.broadcast_arrays(successes, trials)
+    some, short = k > 0, k < n
+    low = scipy.special.betaincinv(np.where(some, k, 1), n - k + 1, tail)
+    high = scipy.special.betaincinv(k + 1, np.where(short, n - k, 1), 1.0 - tail)
+    return plain(np.where(some, low, 0.0)), plain(np.where(short, high, 1.0))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -192,24 +200,26 @@ class NeedleBound:
 
     `value` in nats holds with probability `confidence` over the trials; `plug_in` is kl_bin of the
     measured rates, not certified. `truth_lower` ≤ s_P and `generated_upper` ≥ s_Q are the two
-    one-sided Clopper–Pearson limits used.
+    one-sided Clopper–Pearson limits used. All four are arrays (tensors) where a known rate was.
     """
 
-    value: float
-    plug_in: float
-    truth_lower: float
-    generated_upper: float
+    value: Any
+    plug_in: Any
+    truth_lower: Any
+    generated_upper: Any
     confidence: float
     theorem: str = "M5"
     unit: str = "nats"
 
     def __repr__(self) -> str:
-        return f"NeedleBound(KL >= {self.value:.4g} nats at {self.confidence:.0%}, M5)"
+        value = numpy_of(self.value)
+        least = f"{float(value):.4g}" if value.ndim == 0 else f"{value.size} values"
+        if value.ndim and value.size:
+            least = f"{value.min():.4g} to {value.max():.4g} ({least})"
+        return f"NeedleBound(KL >= {least} nats at {self.confidence:.0%}, M5)"
 
 
-def needle_bound(
-    truth: Proportion | float, generated: Proportion | float, confidence: float = 0.95
-) -> NeedleBound:
+def needle_bound(truth: Any, generated: Any, confidence: float = 0.95) -> NeedleBound:
     r"""M5: $KL(P\|Q) \ge kl_{bin}(s_P \| s_Q)$ for any event of the whole video.
 
     From trials, with α = 1 − `confidence`: Clopper–Pearson at α/2 each, the lower limit of s_P
@@ -220,7 +230,8 @@ def needle_bound(
     ---------
     truth: trials on real videos (independent of the generated ones' noise, not necessarily of their
         contexts: a union bound is used), or the number s_P itself if it is known (1 where returning
-        views are exact by construction); then s_Q gets all of α.
+        views are exact by construction); then s_Q gets all of α. Known rates may be arrays or
+        tensors, which broadcast.
     generated: trials on generated videos, or the number s_Q; then s_P gets all of α.
     confidence: of the bound from trials.
 
@@ -235,6 +246,8 @@ def needle_bound(
     0.0
     >>> round(needle_bound(1.0, 0.1).value, 3)  # log(1 / s_Q)
     2.303
+    >>> needle_bound(1.0, [0.1, 0.5]).value.round(3).tolist()
+    [2.303, 0.693]
     """
     alpha = 1.0 - probability("confidence", confidence)
     sampled = [rate for rate in (truth, generated) if isinstance(rate, Proportion)]
@@ -244,18 +257,24 @@ def needle_bound(
     plug_in = binary_kl(rate, model)
     if not sampled:
         return NeedleBound(plug_in, plug_in, lower, upper, 1.0)
-    value = binary_kl(lower, upper) if lower > upper else 0.0
-    return NeedleBound(value, plug_in, lower, upper, 1.0 - alpha)
+    xp, (low, high) = floating(truth=lower, generated=upper)
+    apart = low > high
+    value = xp.where(apart, binary_kl(low, xp.where(apart, high, low)), 0.0)
+    return NeedleBound(plain(value), plug_in, lower, upper, 1.0 - alpha)
 
 
-def _limits(name: str, rate: Proportion | float, share: float) -> tuple[float, float, float]:
+def _limits(name: str, rate: Any, share: float) -> tuple[Any, Any, Any]:
     """The rate and its two one-sided limits, each at level `share`; a known rate is its own."""
     if isinstance(rate, Proportion):
         clopper_pearson(rate.successes, rate.n)  # refuses counts that are none
         return rate.value, *_one_sided(rate.successes, rate.n, share)
-    known = real_number(name, rate, "a Proportion, or a rate in [0, 1]")
-    if not 0.0 <= known <= 1.0:
-        raise ParameterError(name, "a Proportion, or a rate in [0, 1]", rate)
+    constraint = "a Proportion, or a rate in [0, 1]"
+    try:
+        _, (known,) = floating(**{name: rate})
+    except ParameterError:
+        raise ParameterError(name, constraint, rate) from None
+    require(name, constraint, known, (known >= 0.0) & (known <= 1.0))
+    known = plain(known)
     return known, known, known
 
 

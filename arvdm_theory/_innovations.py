@@ -35,8 +35,10 @@ from arvdm_theory._gaussian import (
 from arvdm_theory._window_law import Drive, compress, reach, settled_to
 from arvdm_theory.errors import NotPositiveDefiniteError, RefusedError
 from arvdm_theory.generator import (
+    AffineDenoiser,
     Exact,
     Resolved,
+    SubStep,
     affine_denoiser,
     sampler_coefficients,
 )
@@ -60,63 +62,94 @@ class StepMaps:
     spread: np.ndarray  # (K, w d, w d), the context's own noise included
 
 
-def step_maps(world: Resolved) -> StepMaps:
-    """Compose the sub-steps of every AR step of `world`."""
-    schedule, sampler, truth = world.schedule, world.generator.sampler, world.truth
-    steps, size = truth.mean.shape
-    dim = world.video.dim
-    exact = isinstance(world.generator.denoiser, Exact) and world.belief is truth
-    square = (steps, size, size)
-    transition = np.broadcast_to(np.eye(size), square)
-    forgotten, window, spread = np.zeros(square), np.zeros(square), np.zeros(square)
-    context = np.zeros((steps, size, truth.context_mean.shape[1]))
-    seen, offset = np.zeros_like(context), np.zeros((steps, size))
-    lost = truth.forgotten @ transpose(truth.forgotten)
-    for n in range(int(schedule.substeps or 0)):
+class Composition:
+    """Composes the sub-steps of AR steps, all of `world`'s at once, one sub-step after another."""
+
+    def __init__(self, world: Resolved) -> None:
+        truth = world.truth
+        steps, size = truth.mean.shape
+        slots = truth.context_mean.shape[1]
+        self.world = world
+        self.lost = truth.forgotten @ transpose(truth.forgotten)
+        ends = np.cumsum([size, size, size, slots, slots, 1])
+        starts = (0, *ends[:-1])
+        # what a sub-step multiplies from the left, side by side
+        self.transition, self.forgotten, self.window, self.context, self.seen, self.offset = (
+            slice(*each) for each in zip(starts, ends, strict=True)
+        )
+        self.carry = np.zeros((steps, size, int(ends[-1])))
+        self.carry[:, :, self.transition] = np.eye(size)
+        self.spread = np.zeros((steps, size, size))
+
+    def add(self, n: int, best: AffineDenoiser, model: AffineDenoiser, kernel: SubStep) -> None:
+        """Sub-step `n`: the exact denoiser, the model's and its kernel."""
+        world, truth = self.world, self.world.truth
+        schedule, sampler, dim = world.schedule, world.generator.sampler, world.video.dim
         t, s = np.repeat(schedule.grid[n], dim), np.repeat(schedule.grid[n + 1], dim)
         alpha, gamma = np.asarray(noise.alpha(t)), np.asarray(noise.gamma(t))
-        best = affine_denoiser(Exact(), truth, truth, schedule.grid[n], n)
-        model = best if exact else world.denoiser_at(n)
-        kernel = world.kernel_at(n, model)
         a, b, _ = sampler_coefficients(sampler, t, s)
         bridge_a, bridge_b, bridge_v = noise.bridge(t, s)
         known = np.asarray(posterior_covariance(truth.given_past, gamma))
+        keep = np.eye(t.size) - best.window * alpha  # (I + S_R G)^{-1}
         # V_R - V_P = (I + S_P G)^{-1} (S_R - S_P) (I + G S_R)^{-1}
-        more = (lost - (known * gamma) @ lost) @ (
-            np.eye(size) - gamma[:, None] * transpose(best.posterior)
-        )
-        error_window, error_context = model.window - best.window, model.context - best.context
+        more = (self.lost - (known * gamma) @ self.lost) @ transpose(keep)
         true_map = bridge_b[:, None] * (known * (gamma / alpha)) + np.diag(bridge_a)
         left_out = bridge_b[:, None] * known * bridge_b
-        if sampler in ("ancestral", "optimal_variance", "optimal_variance_diagonal"):
+        right = model is best
+        error_window = 0.0 if right else model.window - best.window
+        bridged = sampler in ("ancestral", "optimal_variance", "optimal_variance_diagonal")
+        if bridged:
             change = b[:, None] * (more * (gamma / alpha) + error_window)
-            defect = np.zeros(size)
         else:
             change = kernel.window - true_map
-            defect = a * alpha + b - noise.alpha(s)
         if sampler == "ancestral":
             added = -left_out
         elif sampler == "optimal_variance":
-            added = b[:, None] * (more + (model.posterior - best.posterior)) * b
+            added = b[:, None] * (more if right else more + (model.posterior - best.posterior)) * b
         elif sampler == "optimal_variance_diagonal":
-            added = b[:, None] * (model.posterior * np.eye(size)) * b - left_out
+            added = b[:, None] * (model.posterior * np.eye(t.size)) * b - left_out
         else:
             added = kernel.covariance - np.diag(bridge_v) - left_out
         state = alpha[:, None] * truth.given_past * alpha + np.diag(noise.sigma(t) ** 2)
-        cross = change @ state @ transpose(true_map)
-        added = added + cross + transpose(cross) + change @ state @ transpose(change)
+        cross = change @ state @ transpose(true_map + 0.5 * change)
         move = kernel.window
-        keep = np.eye(size) - best.window * alpha
-        forgotten = move @ forgotten - b[:, None] * keep
-        window = move @ window + np.diag(defect) + b[:, None] * error_window * alpha
-        context = move @ context + b[:, None] * error_context
-        spread = symmetrise(move @ spread @ transpose(move) + added)
-        seen = move @ seen + kernel.context
-        offset = np.squeeze(move @ offset[..., None], -1) + kernel.offset
-        transition = move @ transition
-    own = seen * truth.context_noise[:, None, :]
-    spread = spread + own @ transpose(own)
-    return StepMaps(transition, seen, offset, forgotten, window, context, spread)
+        self.spread = symmetrise(move @ self.spread @ transpose(move) + added)
+        self.spread += cross + transpose(cross)
+        self.carry = move @ self.carry
+        self.carry[:, :, self.forgotten] -= b[:, None] * keep
+        self.carry[:, :, self.seen] += kernel.context
+        self.carry[:, :, self.offset] += kernel.offset[..., None]
+        if not right:
+            self.carry[:, :, self.window] += b[:, None] * error_window * alpha
+            self.carry[:, :, self.context] += b[:, None] * (model.context - best.context)
+        if not bridged:
+            self.carry[:, :, self.window] += np.diag(a * alpha + b - noise.alpha(s))
+
+    def maps(self) -> StepMaps:
+        """The AR steps, once all sub-steps are in."""
+        carry = self.carry
+        own = carry[:, :, self.seen] * self.world.truth.context_noise[:, None, :]
+        return StepMaps(
+            carry[:, :, self.transition],
+            carry[:, :, self.seen],
+            carry[:, :, self.offset.start],
+            carry[:, :, self.forgotten],
+            carry[:, :, self.window],
+            carry[:, :, self.context],
+            self.spread + own @ transpose(own),
+        )
+
+
+def step_maps(world: Resolved) -> StepMaps:
+    """Compose the sub-steps of every AR step of `world`."""
+    composed = Composition(world)
+    truth = world.truth
+    exact = isinstance(world.generator.denoiser, Exact) and world.belief is truth
+    for n in range(int(world.schedule.substeps or 0)):
+        best = affine_denoiser(Exact(), truth, truth, world.schedule.grid[n], n)
+        model = best if exact else world.denoiser_at(n, best)
+        composed.add(n, best, model, world.kernel_at(n, model))
+    return composed.maps()
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +170,9 @@ class Coefficients:
     memory: np.ndarray  # C on the kept coordinates u (K, w d, u)
 
 
-def coefficients(world: Resolved) -> Coefficients:
-    """What the recursions need of `world`'s AR steps."""
-    maps, drive = step_maps(world), _drive(world)
+def coefficients(world: Resolved, maps: StepMaps | None = None) -> Coefficients:
+    """What the recursions need of `world`'s AR steps; `maps` if they are known."""
+    maps, drive = step_maps(world) if maps is None else maps, _drive(world)
     truth, schedule, dim = world.truth, world.schedule, world.video.dim
     size = truth.mean.shape[1]
     kept = size - schedule.stride * dim
@@ -192,10 +225,12 @@ class OutputKL:
         self.change = np.inf  # of the gap in the last step
         self.last: _Invariant | None = None
 
-    def advance(self, world: Resolved, frames: int) -> tuple[BlockKL, BlockKL | None]:
+    def advance(
+        self, world: Resolved, maps: StepMaps, frames: int
+    ) -> tuple[BlockKL, BlockKL | None]:
         """Output and clip KL of the next AR steps; `frames` numbers are compared of the last."""
         drive = _drive(world)
-        steps = coefficients(world)
+        steps = coefficients(world, maps)
         output = self._output(steps, drive, frames)
         clip = None
         if not self.clip_lost:

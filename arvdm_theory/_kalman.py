@@ -16,6 +16,31 @@ from arvdm_theory._gaussian import psd_factor, symmetrise, transpose
 
 
 @dataclass(frozen=True, eq=False)
+class Views:
+    """Emissions `(T, d, n)` of d neighbouring sites out of n on a circle, made when asked for.
+
+    Frame i sees the sites from `left[i]` on, `weight[i]` of the way to the next one, linearly
+    interpolated; a path of any length costs two numbers a frame.
+    """
+
+    left: np.ndarray  # (T,), integers
+    weight: np.ndarray  # (T,), in [0, 1)
+    dim: int
+    sites: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(T, d, n)`."""
+        return (self.left.size, self.dim, self.sites)
+
+    def __getitem__(self, index: int | np.ndarray) -> np.ndarray:
+        column = self.left[index, None] + np.arange(self.dim)
+        weight = self.weight[index, None, None]
+        eye = np.eye(self.sites)
+        return (1.0 - weight) * eye[column % self.sites] + weight * eye[(column + 1) % self.sites]
+
+
+@dataclass(frozen=True, eq=False)
 class LinearGaussian:
     """A state-space form of a centred video.
 
@@ -31,18 +56,20 @@ class LinearGaussian:
     initial_covariance: np.ndarray
     transition: np.ndarray
     process: np.ndarray
-    emission: np.ndarray
+    emission: np.ndarray | Views
     noise: np.ndarray
 
     def at(self, name: str, index: int) -> np.ndarray:
         """Entry `index` (0 for frame 1) of one of the time-indexed arrays."""
-        values: np.ndarray = getattr(self, name)
-        return values[min(index, values.shape[0] - 1)]
+        values: np.ndarray | Views = getattr(self, name)
+        return np.asarray(values[min(index, values.shape[0] - 1)])
 
     def span(self, name: str, indices: np.ndarray) -> np.ndarray:
         """Entries at several indices, broadcastable against `indices`."""
-        values: np.ndarray = getattr(self, name)
-        return values[np.minimum(indices, values.shape[0] - 1)] if values.shape[0] > 1 else values
+        values: np.ndarray | Views = getattr(self, name)
+        if values.shape[0] == 1:
+            indices = np.zeros(1, dtype=int)
+        return np.asarray(values[np.minimum(indices, values.shape[0] - 1)])
 
     @property
     def constant_from(self) -> int:

@@ -6,6 +6,9 @@ $$\ell_i = -\log(1-\rho_i^2), \qquad I(X;Z|Y) = \tfrac12 \sum_i \ell_i .$$
 
 They are held as $\tau_i^2 = \rho_i^2/(1-\rho_i^2)$, the signal-to-noise ratio with which X shows
 in Z: $\ell_i = \log(1+\tau_i^2)$ and $1-\rho_i^2 = 1/(1+\tau_i^2)$ keep their digits at both ends.
+
+Covariances, correlations and budgets may have leading axes, which broadcast, and may be torch
+tensors: values are then differentiable, their rounding bounds are constants.
 """
 
 from __future__ import annotations
@@ -16,10 +19,22 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.special
+from array_api_compat import array_namespace
 
-from arvdm_theory._gaussian import EPS, symmetrise
-from arvdm_theory.checks import finite_array, positive_integer
+from arvdm_theory._arrays import (
+    NUMPY,
+    Array,
+    common_shape,
+    floating,
+    is_tensor,
+    numpy_of,
+    plain,
+    refuse_tensors,
+    require,
+    solve_lower,
+)
+from arvdm_theory._gaussian import EPS, symmetrise, transpose
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.enclosure import UNITS, Enclosure
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
 
@@ -46,23 +61,23 @@ class CanonicalCorrelations:
 
     Attributes
     ----------
-    ratios: `(n,)`, $\tau_i^2 = \rho_i^2/(1-\rho_i^2)$; infinite where `reason` says so.
+    ratios: `(..., n)`, $\tau_i^2 = \rho_i^2/(1-\rho_i^2)$; infinite where `reason` says so.
     error_bound: first-order bound on the rounding error of each $\ell_i$, nats.
-    total_error: the same for half of any sum of different $\ell_i$.
+    total_error: the same for half of any sum of different $\ell_i$, `(...)`.
     truncation: what a longer past may add to $\tfrac12\sum\ell_i$, nats; `None` if not known.
-    directions: `(n, size of X)` or `None`; row i is the map of X whose correlation (given Y) with
-        Z is $\rho_i$, with variance 1 given Y.
+    directions: `(..., n, size of X)` or `None`; row i is the map of X whose correlation (given Y)
+        with Z is $\rho_i$, with variance 1 given Y.
     reason: why a ratio is infinite, else `None`.
-    below: `(n,)` or one number, what an $\ell_i$ whose ratio is infinite is at least, nats:
+    below: `(..., n)` or one number, what an $\ell_i$ whose ratio is infinite is at least, nats:
         infinity where $\rho_i = 1$ is exact, less where $1-\rho_i^2$ is only known to be below
         rounding.
     """
 
-    ratios: np.ndarray
+    ratios: Any
     error_bound: np.ndarray
-    total_error: float
+    total_error: Any
     truncation: float | None = 0.0
-    directions: np.ndarray | None = None
+    directions: Any = None
     reason: str | None = None
     below: Any = np.inf
 
@@ -71,6 +86,8 @@ class CanonicalCorrelations:
         correlations: Any = None, *, complement: Any = None, reason: str | None = None
     ) -> CanonicalCorrelations:
         r"""From numbers: `correlations` $\rho_i$ in [-1, 1] or `complement` $1-\rho_i^2$ in [0, 1].
+
+        One number or `(..., n)`, arrays or tensors; each row is sorted.
 
         The second keeps all digits where $\rho_i$ rounds to 1.
 
@@ -87,89 +104,141 @@ class CanonicalCorrelations:
                 "neither" if complement is None else "both",
             )
         name = "correlations" if complement is None else "complement"
-        given = np.atleast_1d(
-            finite_array(name, correlations if complement is None else complement)
-        )
-        if given.ndim != 1 or given.size == 0:
-            raise ParameterError(name, "one number or a list of numbers", f"shape {given.shape}")
+        xp, (given,) = floating(**{name: correlations if complement is None else complement})
+        given = given[None] if given.ndim == 0 else given
+        if given.shape[-1] == 0:
+            shape = f"shape {tuple(given.shape)}"
+            raise ParameterError(name, "one number or a list of numbers", shape)
         if complement is None:
-            size = np.abs(given)
-            if np.any(size > 1.0):
-                raise ParameterError(name, "in [-1, 1]", given)
+            size = xp.abs(given)
+            require(name, "in [-1, 1]", given, size <= 1.0)
             rest, explained = (1.0 - size) * (1.0 + size), size**2
         else:
-            if np.any((given < 0.0) | (given > 1.0)):
-                raise ParameterError(name, "in [0, 1]", given)
-            if np.any((given > 0.0) & (given < 1e-300)):
-                raise ParameterError(name, "0 or at least 1e-300", given)
+            require(name, "in [0, 1]", given, (given >= 0.0) & (given <= 1.0))
+            require(name, "0 or at least 1e-300", given, (given == 0.0) | (given >= 1e-300))
             rest, explained = given, 1.0 - given
         positive = rest > 0.0
-        ratios = np.where(positive, explained / np.where(positive, rest, 1.0), np.inf)
-        ratios = np.sort(ratios)[::-1]
+        ratios = xp.where(positive, explained / xp.where(positive, rest, 1.0), xp.inf)
+        ratios = xp.sort(ratios, axis=-1, descending=True)
         # a ratio good to a few roundings moves log(1 + ratio) by no more than that
-        error = np.where(np.isfinite(ratios), 8.0 * EPS * (1.0 + np.log1p(ratios)), 0.0)
-        if reason is None and not np.all(positive):
+        bare = numpy_of(ratios)
+        error = np.where(np.isfinite(bare), 8.0 * EPS * (1.0 + np.log1p(bare)), 0.0)
+        if reason is None and not bool(xp.all(positive)):
             reason = "a correlation of 1: the past determines a direction of the output"
-        return CanonicalCorrelations(ratios, error, 0.5 * float(error.sum()), reason=reason)
+        return CanonicalCorrelations(ratios, error, plain(0.5 * error.sum(-1)), reason=reason)
 
     @property
-    def correlations(self) -> np.ndarray:
-        r"""$\rho_i$, `(n,)`."""
-        squared = np.ones(self.ratios.shape)
-        finite = np.isfinite(self.ratios)
-        squared[finite] = self.ratios[finite] / (1.0 + self.ratios[finite])
-        return np.sqrt(squared)
+    def correlations(self) -> Any:
+        r"""$\rho_i$, `(..., n)`."""
+        xp = array_namespace(self.ratios)
+        finite = xp.isfinite(self.ratios)
+        safe = xp.where(finite, self.ratios, 1.0)
+        return xp.sqrt(xp.where(finite, safe / (1.0 + safe), 1.0))
 
     @property
-    def complement(self) -> np.ndarray:
-        r"""$1-\rho_i^2$, `(n,)`, to full relative precision."""
-        return np.asarray(1.0 / (1.0 + self.ratios))
+    def complement(self) -> Any:
+        r"""$1-\rho_i^2$, `(..., n)`, to full relative precision."""
+        return 1.0 / (1.0 + self.ratios)
 
     @property
-    def losses(self) -> np.ndarray:
-        r"""$\ell_i = -\log(1-\rho_i^2)$, `(n,)`, nats: what forgetting direction i costs, twice."""
-        return np.log1p(self.ratios)
+    def losses(self) -> Any:
+        r"""$\ell_i = -\log(1-\rho_i^2)$, `(..., n)`, nats: twice what forgetting i costs."""
+        return array_namespace(self.ratios).log1p(self.ratios)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes; `()` for one world."""
+        return tuple(self.ratios.shape[:-1])
+
+    def _with_axes(self, count: int) -> CanonicalCorrelations:
+        """`count` axes of one behind the leading ones."""
+        ones = (1,) * count
+        below = np.broadcast_to(self.below, tuple(self.ratios.shape))
+        many = (self.ratios, self.error_bound, below)
+        ratios, error, below = (x.reshape(*self.shape, *ones, x.shape[-1]) for x in many)
+        total = np.reshape(self.total_error, (*self.shape, *ones))
+        return replace(
+            self, ratios=ratios, error_bound=error, total_error=total, directions=None, below=below
+        )
+
+    def _bare(self) -> CanonicalCorrelations:
+        """The same without a graph."""
+        return replace(self, ratios=numpy_of(self.ratios))
 
     def _least(self) -> np.ndarray:
         """What each of the losses is at least where some are infinite, nats; 0 for the others."""
-        return np.where(np.isinf(self.ratios), self.below, 0.0)
+        return np.where(np.isinf(numpy_of(self.ratios)), self.below, 0.0)
 
     def information(self, unit: str = "nats", theorems: tuple[str, ...] = ("M1",)) -> Enclosure:
-        r"""$I(X;Z|Y) = \tfrac12\sum_i \ell_i$."""
-        return _enclose(self, self.losses, theorems, unit)
+        r"""$I(X;Z|Y) = \tfrac12\sum_i \ell_i$, `(...)`."""
+        return _enclose(self, 0, theorems, unit)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{value:.6g}" for value in self.correlations[:6])
-        more = ", ..." if self.ratios.size > 6 else ""
+        if self.shape:
+            size = " × ".join(map(str, self.shape))
+            return f"CanonicalCorrelations({size} worlds of {self.ratios.shape[-1]})"
+        shown = ", ".join(f"{float(value):.6g}" for value in self.correlations[:6])
+        more = ", ..." if self.ratios.shape[-1] > 6 else ""
         return f"CanonicalCorrelations([{shown}{more}]; I = {float(self.information()):.6g} nats)"
 
 
 def _enclose(
-    source: CanonicalCorrelations, terms: np.ndarray, theorems: tuple[str, ...], unit: str
+    source: CanonicalCorrelations, start: int, theorems: tuple[str, ...], unit: str
 ) -> Enclosure:
-    """Half a sum of different l_i: rounding on both sides, a longer past above."""
+    """Half the sum of l_i from `start` on: rounding on both sides, a longer past above."""
     check_unit(unit)
-    value = 0.5 * float(np.sum(np.sort(terms)))
-    if not np.isfinite(value):
-        lower = 0.5 * float(np.sum(np.sort(source._least()[source.ratios.size - terms.size :])))
-        return Enclosure(np.inf, lower, np.inf, "nats", theorems, False, source.reason).to(unit)
-    error = 0.0
-    if terms.size:
-        error = min(0.5 * terms.size * float(source.error_bound.max()), source.total_error)
+    bare = source._bare()
+    terms = bare.losses[..., start:]
+    value = 0.5 * np.sum(np.sort(terms, axis=-1), axis=-1)
+    infinite = ~np.isfinite(value)
+    least = np.sort(source._least()[..., start:], axis=-1)
+    error = np.zeros(value.shape)
+    if terms.shape[-1]:
+        error = 0.5 * terms.shape[-1] * source.error_bound.max(axis=-1)
+        error = np.minimum(error, source.total_error)
     missing = np.inf if source.truncation is None else source.truncation
-    lower = max(value - error, 0.0)
-    return Enclosure(value, lower, value + error + missing, "nats", theorems).to(unit)
+    safe = np.where(infinite, 0.0, value)
+    lower = np.where(infinite, 0.5 * np.sum(least, axis=-1), np.maximum(safe - error, 0.0))
+    upper = np.where(infinite, np.inf, safe + error + missing)
+    reason = source.reason if np.any(infinite) else None
+    found = _enclosed(value, lower, upper, theorems, reason)
+    if is_tensor(source.ratios):
+        terms = source.losses[..., start:]
+        xp = array_namespace(terms)
+        found = _around_tensor(0.5 * xp.sum(xp.sort(terms, axis=-1), axis=-1), found)
+    return found.to(unit)
 
 
-def _at_least_zero(parameter: str, value: Any) -> float:
-    """A number of at least 0, infinity allowed."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ParameterError(parameter, "at least 0", value) from None
-    if np.isnan(number) or number < 0.0:
-        raise ParameterError(parameter, "at least 0", value)
-    return number
+def _enclosed(
+    value: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    theorems: tuple[str, ...],
+    reason: str | None = None,
+) -> Enclosure:
+    """Nats; floats of one world."""
+    value, lower, upper = (plain(np.asarray(end)) for end in (value, lower, upper))
+    return Enclosure(value, lower, upper, theorems=theorems, reason=reason)
+
+
+def _around_tensor(value: Array, found: Enclosure) -> Enclosure:
+    """The tensor `value` between the ends of the same number without its graph."""
+    xp = array_namespace(value)
+    device = value.device
+    lower, upper = (
+        xp.asarray(numpy_of(end), dtype=value.dtype, device=device)
+        for end in (found.lower, found.upper)
+    )
+    here = value.detach()  # a last digit may differ between libraries
+    lower, upper = xp.where(lower > here, here, lower), xp.where(upper < here, here, upper)
+    return replace(found, value=value, lower=lower, upper=upper)
+
+
+def _at_least_zero(parameter: str, value: Any) -> tuple[Any, Array]:
+    """`(xp, numbers)` of at least 0, infinity allowed."""
+    xp, (number,) = floating(infinite=(parameter,), constraint="at least 0", **{parameter: value})
+    require(parameter, "at least 0", number, number >= 0.0)
+    return xp, number
 
 
 def check_unit(unit: Any) -> None:
@@ -189,13 +258,14 @@ def canonical_correlations(
 
     Arguments
     ---------
-    covariance: of everything, `(N, N)`, positive semi-definite.
+    covariance: of everything, `(..., N, N)`, positive semi-definite; a tensor must be definite.
     x, z, given: coordinates (0..N-1) of X, Z and Y, all different; Y may be empty.
 
     Returns
     -------
-    `CanonicalCorrelations` with `directions` in the coordinates `x` (in their order). A direction
-    of Z that X and Y determine and Y leaves uncertain has ratio infinity, with the reason.
+    `CanonicalCorrelations` `(..., n)` with `directions` in the coordinates `x` (in their order). A
+    direction of Z that X and Y determine and Y leaves uncertain has ratio infinity, with the
+    reason.
 
     Raises
     ------
@@ -209,14 +279,10 @@ def canonical_correlations(
     >>> canonical_correlations(covariance, [2], [1], given=[0]).correlations.round(6).tolist()
     [0.0]
     """
-    matrix = joint_covariance(covariance)
-    x, z, given = disjoint(matrix.shape[0], x=x, z=z, given=given)
-    order = [*given, *x, *z]
-    size = len(given) + len(x)
-    rows = np.eye(len(given), size)
-    found = given_memory(matrix[np.ix_(order, order)], size, rows)
-    assert found.directions is not None
-    return replace(found, directions=found.directions[:, len(given) :])
+    xp, matrix = joint_covariance(covariance)
+    x, z, given = disjoint(matrix.shape[-1], x=x, z=z, given=given)
+    joint = select(xp, matrix, [*given, *x, *z])
+    return _of_joint(xp, joint, len(given), len(x))
 
 
 def conditional_information(
@@ -231,11 +297,14 @@ def conditional_information(
 
     Arguments as for `canonical_correlations`, and `unit`, "nats" or "bits".
 
-    Returns an `Enclosure`; infinite, with the reason, if X determines a direction of Z that Y
-    leaves uncertain.
+    Returns an `Enclosure` `(...)`; infinite, with the reason, if X determines a direction of Z that
+    Y leaves uncertain.
 
     >>> print(conditional_information([[1.0, 0.6], [0.6, 1.0]], [0], [1]))
     0.223144 nats in [0.223144, 0.223144] (M1)
+    >>> many = np.array([[[1.0, c], [c, 1.0]] for c in (0.0, 0.6)])
+    >>> conditional_information(many, [0], [1]).value.round(6).tolist()
+    [0.0, 0.223144]
     """
     return canonical_correlations(covariance, x, z, given).information(unit)
 
@@ -255,9 +324,9 @@ def information_given_memory(
     Arguments
     ---------
     covariance, x, z, given: as for `canonical_correlations`.
-    matrix: A, `(b, size of X)`.
-    noise: standard deviations of the memory's independent noise, one number or `(b,)`; `None`: the
-        memory is exact.
+    matrix: A, `(..., b, size of X)`; leading axes broadcast with those of `covariance`.
+    noise: standard deviations of the memory's independent noise, one number or `(..., b)`; `None`:
+        the memory is exact.
     unit: "nats" or "bits".
 
     >>> joint = [[1.0, 0.6], [0.6, 1.0]]
@@ -266,32 +335,267 @@ def information_given_memory(
     >>> print(round(float(information_given_memory(joint, [0], [1], [[2.0]], noise=1.0)), 4))
     0.0533
     """
-    joint = joint_covariance(covariance)
-    x, z, given = disjoint(joint.shape[0], x=x, z=z, given=given)
-    weights = finite_array("matrix", matrix)
-    if weights.ndim != 2 or weights.shape[1] != len(x):
-        raise ParameterError("matrix", f"of shape (b, {len(x)})", f"shape {weights.shape}")
-    order = [*given, *x, *z]
-    size, kept = len(given) + len(x), len(given)
-    rows = np.zeros((kept + weights.shape[0], size))
-    rows[:kept, :kept] = np.eye(kept)
-    rows[kept:, kept:] = weights
-    own = None
+    xp, joint, weights, spread = _joint_and_memory(covariance, matrix, noise)
+    x, z, given = disjoint(joint.shape[-1], x=x, z=z, given=given)
+    if weights.ndim < 2 or weights.shape[-1] != len(x):
+        raise ParameterError(
+            "matrix", f"of shape (..., b, {len(x)})", f"shape {tuple(weights.shape)}"
+        )
+    if spread is not None:
+        require("noise", "at least 0", spread, spread >= 0.0)
+        spread = _broadcast_noise(xp, spread, weights.shape[-2])
+    joint = select(xp, joint, [*given, *x, *z])
+    return _of_joint(xp, joint, len(given), len(x), weights, spread).information(unit)
+
+
+def _joint_and_memory(covariance: Any, matrix: Any, noise: Any) -> tuple[Any, Array, Array, Array]:
+    """In one namespace; the noise is `None` if there is none."""
+    named = {"covariance": covariance, "matrix": matrix}
     if noise is not None:
-        spread = np.broadcast_to(finite_array("noise", noise), (weights.shape[0],))
-        if np.any(spread < 0.0):
-            raise ParameterError("noise", "at least 0", noise)
-        own = np.concatenate([np.zeros(kept), spread])
-    return given_memory(joint[np.ix_(order, order)], size, rows, own).information(unit)
+        named["noise"] = noise
+    xp, arrays = floating(**named)
+    _, joint = joint_covariance(arrays[0])
+    return xp, joint, arrays[1], arrays[2] if noise is not None else None
 
 
-def joint_covariance(value: Any) -> np.ndarray:
-    matrix = finite_array("covariance", value)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ParameterError("covariance", "a square matrix", f"shape {matrix.shape}")
-    if np.max(np.abs(matrix - matrix.T), initial=0.0) > 1e-10 * np.max(np.abs(matrix), initial=0.0):
+def _broadcast_noise(xp: Any, spread: Array, slots: int) -> Array:
+    shape = tuple(spread.shape)
+    if shape and shape[-1] not in (1, slots):
+        raise ParameterError("noise", f"one number or of shape (..., {slots})", f"shape {shape}")
+    return spread + xp.zeros(slots, dtype=spread.dtype, device=spread.device)
+
+
+def joint_covariance(value: Any) -> tuple[Any, Array]:
+    """`(xp, covariances)`, `(..., N, N)`."""
+    xp, (matrix,) = floating(covariance=value)
+    if matrix.ndim < 2 or matrix.shape[-2] != matrix.shape[-1]:
+        raise ParameterError(
+            "covariance", "a square matrix, or (..., N, N)", f"shape {tuple(matrix.shape)}"
+        )
+    bare = numpy_of(matrix)
+    skew = np.abs(bare - bare.swapaxes(-1, -2)).max(axis=(-2, -1), initial=0.0)
+    if np.any(skew > 1e-10 * np.abs(bare).max(axis=(-2, -1), initial=0.0)):
         raise NotPositiveDefiniteError("covariance", "symmetric", "a matrix that is not")
-    return np.asarray(symmetrise(matrix))
+    return xp, symmetrise(matrix)
+
+
+def select(
+    xp: Any, matrix: Array, rows: Sequence[int], columns: Sequence[int] | None = None
+) -> Array:
+    """Rows and columns (the same unless given) of `(..., N, N)`."""
+    for axis, index in ((-2, rows), (-1, rows if columns is None else columns)):
+        chosen = xp.asarray(np.asarray(index, dtype=np.int64), device=matrix.device)
+        matrix = xp.take(matrix, chosen, axis=axis)
+    return matrix
+
+
+def _of_joint(
+    xp: Any,
+    joint: Array,
+    seen: int,
+    size: int,
+    weights: Array | None = None,
+    noise: Array | None = None,
+) -> CanonicalCorrelations:
+    r"""X and Z given Y and $m = AX + n \odot N(0, I)$, all positive definite, `(..., N, N)`.
+
+    Arguments: covariance of Y (the first `seen`), X (`size`) and Z; A `(..., b, size)` and n
+    `(..., b)`. With the Cholesky factor of all, Y fixes the first `seen` of the independent
+    coordinates, and m the row space of $[A L_{XX}, n]$ in the next ones; `given_memory` says why
+    and how exact. Elements that are singular to rounding go there one by one.
+    """
+    kept = seen + size
+    batch = tuple(joint.shape[:-2])
+    if weights is not None:
+        parts = {"covariance": joint, "matrix": weights}
+        if noise is not None:
+            parts["noise"] = noise
+        batch = common_shape({"covariance": 2, "matrix": 2, "noise": 1}, **parts)
+        joint = xp.broadcast_to(joint, (*batch, *joint.shape[-2:]))
+        weights = xp.broadcast_to(weights, (*batch, *weights.shape[-2:]))
+        if noise is not None:
+            noise = xp.broadcast_to(noise, (*batch, weights.shape[-2]))
+    variance = xp.linalg.diagonal(joint)
+    moving = xp.all(variance > 0.0, axis=-1)
+    scale = xp.sqrt(xp.where(variance > 0.0, variance, 1.0))
+    unit = joint / scale[..., :, None] / scale[..., None, :]
+    factor, regular = _factors(xp, unit, numpy_of(moving))
+    root, noisy = factor[..., seen:kept, seen:kept], factor[..., kept:, kept:]
+    gain, known = factor[..., kept:, seen:kept], factor[..., kept:, :seen]
+    residual, along, free, weakest = gain, xp.zeros_like(gain), size, None
+    if weights is not None and weights.shape[-2]:
+        rows = (weights * scale[..., None, seen:kept]) @ root
+        if noise is not None and bool(xp.any(noise > 0.0)):
+            one = xp.eye(weights.shape[-2], dtype=rows.dtype, device=rows.device)
+            rows = xp.concat([rows, noise[..., :, None] * one], axis=-1)
+        elif weights.shape[-2] > size:
+            regular = np.zeros(batch, dtype=bool)
+        else:
+            free = size - weights.shape[-2]
+        if regular.any() or not regular.size:
+            residual, along, weakest, spans = _project(xp, gain, rows, regular)
+            regular = regular & spans
+    if not regular.all() and xp is not NUMPY:
+        raise NotPositiveDefiniteError(
+            "covariance, matrix" if weights is not None else "covariance",
+            "positive definite and of full rank where it is a tensor (singular ones: NumPy arrays)",
+            f"{int(np.sum(~regular))} singular to rounding",
+        )
+    left = solve_lower(noisy, residual)
+    _, values, basis = xp.linalg.svd(left, full_matrices=False)
+    count = min(joint.shape[-1] - kept, free)
+    values, basis = values[..., :count], basis[..., :count, :size]
+    directions = basis
+    if size:
+        directions = transpose(xp.linalg.solve(transpose(root), transpose(basis)))
+    directions = directions / scale[..., None, seen:kept]
+    bare = [numpy_of(part) for part in (factor, gain, known, along, residual, values)]
+    each, total = _rounding(bare[0], bare[1], bare[2], bare[3], bare[4], bare[5], weakest)
+    ratios = values**2
+    if not regular.all():
+        return _with_singular(
+            joint, seen, size, weights, noise, regular, (ratios, each, total, directions)
+        )
+    return CanonicalCorrelations(ratios, each, plain(total), 0.0, directions)
+
+
+def _factors(xp: Any, unit: Array, moving: np.ndarray) -> tuple[Array, np.ndarray]:
+    """Cholesky factors, and where they exist; elsewhere the identity."""
+    size = unit.shape[-1]
+    identity = xp.eye(size, dtype=unit.dtype, device=unit.device)
+    if xp is not NUMPY:
+        factor, failed = xp.linalg.cholesky_ex(unit)
+        regular = moving & (numpy_of(failed) == 0)
+    else:
+        try:
+            factor, regular = np.linalg.cholesky(unit), moving
+        except np.linalg.LinAlgError:
+            factor, regular = np.empty_like(unit), moving.copy()
+            for index in np.ndindex(unit.shape[:-2]):
+                try:
+                    factor[index] = np.linalg.cholesky(unit[index])
+                except np.linalg.LinAlgError:
+                    factor[index], regular[index] = identity, False
+    smallest = numpy_of(xp.linalg.diagonal(factor)).min(axis=-1, initial=1.0)
+    regular = regular & (smallest**2 > 64.0 * EPS * size)
+    if not regular.all() and xp is NUMPY:
+        factor = np.where(regular[..., None, None], factor, identity)
+    return factor, np.asarray(regular)
+
+
+def _project(
+    xp: Any, gain: Array, rows: Array, regular: np.ndarray
+) -> tuple[Array, Array, np.ndarray, np.ndarray]:
+    """The gain outside and inside the rows' span, their weakest direction, where of full rank."""
+    length = xp.sqrt(xp.sum(rows * rows, axis=-1))
+    rows = rows / xp.where(length > 0.0, length, 1.0)[..., None]
+    slots, width = rows.shape[-2:]
+    spread = np.linalg.svd(numpy_of(rows), compute_uv=False)
+    strongest = np.maximum(spread.max(axis=-1, initial=0.0), 1e-300)
+    spans = spread.min(axis=-1, initial=1.0) > 64.0 * EPS * max(slots, width) * strongest
+    spans = spans & (slots <= width)
+    extra = width - gain.shape[-1]
+    target = gain
+    if extra:
+        blank = xp.zeros((*gain.shape[:-1], extra), dtype=gain.dtype, device=gain.device)
+        target = xp.concat([gain, blank], axis=-1)
+    basis, _ = xp.linalg.qr(transpose(rows))
+    along = (target @ basis) @ transpose(basis)
+    residual = target - along
+    residual = residual - (residual @ basis) @ transpose(basis)
+    return residual, along[..., : gain.shape[-1]], spread.min(axis=-1, initial=1.0), spans
+
+
+def _rounding(
+    factor: np.ndarray,
+    gain: np.ndarray,
+    known: np.ndarray,
+    along: np.ndarray,
+    residual: np.ndarray,
+    values: np.ndarray,
+    weakest: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds on each l_i and on half of their sum, as for `given_memory`."""
+    size, kept = factor.shape[-1], known.shape[-1] + gain.shape[-1]
+    relative = (size + 16) * EPS
+    root, noisy = factor[..., :kept, :kept], factor[..., kept:, kept:]
+    maps = np.concatenate([known, gain], axis=-1), np.concatenate([known, along], axis=-1)
+    knowing, seeing = (
+        np.linalg.solve(root.swapaxes(-1, -2), each.swapaxes(-1, -2)).swapaxes(-1, -2)
+        for each in maps
+    )
+    given_past = noisy @ noisy.swapaxes(-1, -2)
+    given_seen = given_past + residual @ residual.swapaxes(-1, -2)
+    slip = np.zeros(gain.shape[:-2])
+    if weakest is not None:
+        tilt = 8.0 * EPS * 2.0 * size / np.maximum(weakest, EPS)
+        moved = tilt * np.linalg.norm(gain, axis=(-2, -1))
+        slip = 2.0 * moved * np.linalg.norm(residual, axis=(-2, -1)) + moved**2
+    one, all_one = _log_errors(given_past, knowing, relative, np.zeros(slip.shape))
+    other, all_other = _log_errors(given_seen, seeing, relative, slip)
+    ratios = values**2
+    largest = values.max(axis=-1, initial=0.0)[..., None]
+    steep = 2.0 * values / (1.0 + ratios) * 8.0 * EPS * size * largest
+    own = steep + 4.0 * EPS * np.log1p(ratios)
+    each = (one + other)[..., None] + own
+    return each, 0.5 * (all_one + all_other + own.sum(axis=-1))
+
+
+def _log_errors(
+    conditional: np.ndarray, regression: np.ndarray, relative: float, slip: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_log_error` of many."""
+    reach = (1.0 + np.abs(regression).sum(axis=-1)) ** 2
+    moved = relative * reach.sum(axis=-1) + slip
+    eigenvalues = np.linalg.eigvalsh(symmetrise(conditional))
+    lost = eigenvalues[..., 0] <= 2.0 * moved
+    safe = np.where(lost[..., None], 1.0, eigenvalues)
+    one = np.where(lost, np.inf, moved / safe[..., 0])
+    return one, np.where(lost, np.inf, moved * np.sum(1.0 / safe, axis=-1))
+
+
+def _with_singular(
+    joint: np.ndarray,
+    seen: int,
+    size: int,
+    weights: np.ndarray | None,
+    noise: np.ndarray | None,
+    regular: np.ndarray,
+    found: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+) -> CanonicalCorrelations:
+    """The regular elements `found`, and the others one by one."""
+    slots = 0 if weights is None else weights.shape[-2]
+    rows, own = np.zeros((seen + slots, seen + size)), np.zeros(seen + slots)
+    rows[:seen, :seen] = np.eye(seen)
+    alone: dict[tuple[int, ...], CanonicalCorrelations] = {}
+    for index in zip(*np.nonzero(~np.atleast_1d(regular)), strict=True):
+        index = index if regular.ndim else ()
+        if weights is not None:
+            rows[seen:, seen:] = weights[index]
+        if noise is not None:
+            own[seen:] = noise[index]
+        one = given_memory(joint[index], seen + size, rows, own if noise is not None else None)
+        assert one.directions is not None
+        alone[index] = replace(one, directions=one.directions[:, seen:])
+    if not regular.ndim:
+        return alone[()]
+    count = max([found[0].shape[-1], *(one.ratios.size for one in alone.values())])
+
+    def padded(array: np.ndarray, axis: int, fill: float = 0.0) -> np.ndarray:
+        missing = count - array.shape[axis]
+        width = [(0, 0)] * array.ndim
+        width[axis] = (0, missing)
+        return np.pad(array, width, constant_values=fill)
+
+    ratios, each, total = padded(found[0], -1), padded(found[1], -1), np.array(found[2])
+    directions = padded(found[3], -2)
+    below = np.where(np.isinf(ratios), np.inf, 0.0)
+    for index, one in alone.items():
+        ratios[index], each[index] = padded(one.ratios, -1), padded(one.error_bound, -1)
+        total[index], directions[index] = one.total_error, padded(one.directions, -2)
+        below[index] = padded(np.broadcast_to(one.below, one.ratios.shape), -1)
+    reason = next((one.reason for one in alone.values() if one.reason), None)
+    return CanonicalCorrelations(ratios, each, total, 0.0, directions, reason, below)
 
 
 def disjoint(size: int, **sets: Sequence[int]) -> list[list[int]]:
@@ -485,7 +789,7 @@ class LinearMemoryFloor:
 
     size: int
     floor: Enclosure
-    matrix: np.ndarray | None
+    matrix: Any
 
     @property
     def theorems(self) -> tuple[str, ...]:
@@ -520,10 +824,10 @@ def linear_memory_floor(
     0.1438
     """
     b = positive_integer("size", size, 0)
-    floor = _enclose(source, source.losses[b:], ("R1", "M1"), unit)
-    if not np.isfinite(floor.value):
+    floor = _enclose(source, b, ("R1", "M1"), unit)
+    if floor.reason is not None or not np.all(np.isfinite(numpy_of(floor.value))):
         floor = replace(floor, reason=f"{source.reason}; {b} numbers do not hold them all")
-    matrix = None if source.directions is None else source.directions[:b]
+    matrix = None if source.directions is None else source.directions[..., :b, :]
     return LinearMemoryFloor(b, floor, matrix)
 
 
@@ -532,12 +836,15 @@ def linear_memory_floor(
 
 @dataclass(frozen=True, eq=False)
 class BudgetCurve:
-    """R2 at several budgets: `lower` <= truth <= `upper`, arrays of the shape of `budgets`."""
+    """R2 at several budgets: `lower` <= truth <= `upper`.
+
+    Arrays of the shape of `budgets`, after the leading axes of many worlds.
+    """
 
     budgets: np.ndarray
-    lower: np.ndarray
-    value: np.ndarray
-    upper: np.ndarray
+    lower: Any
+    value: Any
+    upper: Any
     unit: str
     reason: str | None = None
     theorems: tuple[str, ...] = ("R2",)
@@ -546,16 +853,20 @@ class BudgetCurve:
         if not self.budgets.size:
             return f"BudgetCurve(0 budgets, {self.unit})"
         ends = f"{np.min(self.budgets):.4g}..{np.max(self.budgets):.4g}"
+        value = numpy_of(self.value)
+        worlds = value.size // self.budgets.size
+        many = "" if value.ndim == self.budgets.ndim else f"{worlds} worlds, "
         return (
-            f"BudgetCurve({self.budgets.size} budgets in {ends} {self.unit}: floor "
-            f"{np.max(self.value):.6g} down to {np.min(self.value):.6g} {self.unit})"
+            f"BudgetCurve({many}{self.budgets.size} budgets in {ends} {self.unit}: floor "
+            f"{np.max(value, initial=0.0):.6g} down to {np.min(value, initial=np.inf):.6g} "
+            f"{self.unit})"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, for JSON; infinities as `null` beside their reason."""
 
-        def plain(values: np.ndarray) -> list[float | None]:
-            return [float(x) if np.isfinite(x) else None for x in np.ravel(values)]
+        def plain(values: Any) -> list[float | None]:
+            return [float(x) if np.isfinite(x) else None for x in numpy_of(values).ravel()]
 
         curves = {
             name: plain(getattr(self, name)) for name in ("budgets", "lower", "value", "upper")
@@ -599,8 +910,11 @@ class MemoryBudget:
     Arguments
     ---------
     source: `CanonicalCorrelations` (from a covariance, a video, or numbers: $1-\rho_i^2$ may be
-        given directly).
+        given directly), of one world or of many, NumPy or torch.
     unit: "nats" or "bits", of budgets and of floors.
+
+    `floor`, `curve`, `water_level` and `budget_for` broadcast; break points and encoders, whose
+    number depends on the world, are those of one world.
 
     Source: THEORY, R2; Chechik, Globerson, Tishby, Weiss, JMLR 6 (2005); Globerson, Tishby (2004).
 
@@ -609,6 +923,9 @@ class MemoryBudget:
     0.9742 0.3716
     >>> print(round(float(budget.budget_for(0.3716)), 3))
     1.0
+    >>> worlds = CanonicalCorrelations.of([[0.9, 0.5], [0.6, 0.0]])
+    >>> MemoryBudget(worlds).floor([[0.0], [1.0]]).value.round(4).tolist()
+    [[0.9742, 0.2231], [0.3716, 0.0367]]
     """
 
     source: CanonicalCorrelations
@@ -620,14 +937,16 @@ class MemoryBudget:
         check_unit(self.unit)
 
     @property
-    def _logits(self) -> np.ndarray:
-        """u_i of the directions that carry anything, descending."""
-        return np.log(self.source.ratios[self.source.ratios > 0.0])
-
-    @property
     def total(self) -> Enclosure:
         r"""$MB^*(0) = \tfrac12\sum\ell_i$: without a memory."""
         return self.source.information(self.unit, ("R2", "M1"))
+
+    def _one_world(self) -> np.ndarray:
+        """u_i of the directions that carry anything, descending."""
+        refuse_tensors(source=self.source.ratios)
+        if self.source.shape:
+            raise ParameterError("source", "of one world", f"leading axes {self.source.shape}")
+        return np.log(self.source.ratios[self.source.ratios > 0.0])
 
     def break_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Budgets at which one more direction begins to be remembered, and the floors there.
@@ -635,6 +954,7 @@ class MemoryBudget:
         Two arrays, one entry a direction that carries more than its own rounding bound: the first
         is (0, `total`). Infinite correlations have no break points: they take every finite budget.
         """
+        self._one_world()
         scale = UNITS[self.unit]
         source = self.source
         if np.any(np.isinf(source.ratios)):
@@ -648,164 +968,70 @@ class MemoryBudget:
         floors = 0.5 * (count * losses + remaining)
         return scale * np.maximum.accumulate(budgets), scale * floors
 
-    def water_level(self, budget: float) -> float:
+    def water_level(self, budget: Any) -> Any:
         r"""$\theta$, nats: what of every remembered $\ell_i$ remains, at a budget in `unit`."""
-        return float(np.logaddexp(0.0, self._level(self._budget(budget))))
+        xp, ratios, c = self._with("budget", budget)
+        return plain(_softplus(xp, _level(xp, ratios, c)))
 
-    def _budget(self, value: Any) -> float:
-        return _at_least_zero("budget", value) / UNITS[self.unit]
+    def _with(self, parameter: str, value: Any) -> tuple[Any, Array, Array]:
+        """`(xp, ratios, nats)` in one namespace."""
+        _, checked = _at_least_zero(parameter, value)
+        _, (ratios, number) = floating(
+            infinite=("source", parameter), **{"source": self.source.ratios, parameter: checked}
+        )
+        common_shape({"source": 1}, **{"source": ratios, parameter: number})
+        return array_namespace(ratios), ratios, number / UNITS[self.unit]
 
-    def _level(self, budget: float) -> float:
-        """v at a budget in nats: the largest at which the filling costs that much."""
-        u = self._logits
-        if budget == np.inf or u.size == 0:
-            return -np.inf
-        if np.isinf(u[0]):
-            return np.inf
-        count = np.arange(1, u.size + 1)
-        levels = (np.cumsum(u) - 2.0 * budget) / count
-        active = levels <= u  # direction k has something above the level with k of them filled
-        # the right number of directions is the largest k whose own u is above its level
-        k = int(np.flatnonzero(active)[-1]) if np.any(active) else 0
-        return float(levels[k])
-
-    def _shares(self, budget: float) -> tuple[np.ndarray, float]:
-        r"""Nats for each direction, $\tfrac12(u_i-v)^+$ as $(c + \tfrac12\sum_j(u_i-u_j))/k$.
-
-        Beside them what rounding may have moved one of them by. Finite budgets and correlations.
-        """
-        u = self._logits
-        active = 0
-        if budget > 0.0 and u.size:
-            active = max(int(np.sum(u > self._level(budget))), 1)
-        kept = u[:active]
-        shares = np.zeros(u.size)
-        gaps = 0.5 * np.sum(kept[:, None] - kept, axis=1)
-        shares[:active] = np.maximum((budget + gaps) / max(active, 1), 0.0)
-        # one direction takes all, and nothing is subtracted
-        spread = float(kept[0] - kept[-1]) if active else 0.0
-        doubt = 8.0 * EPS * (budget + spread) + 4.0 * EPS * float(np.max(np.abs(kept), initial=0.0))
-        return shares, doubt if active > 1 else 8.0 * EPS * budget
-
-    def floor(self, budget: float) -> Enclosure:
+    def floor(self, budget: Any) -> Enclosure:
         r"""$MB^*(c)$: no memory of c (`unit`) forgets less.
 
-        `budget` c ≥ 0, infinity allowed. Returns an `Enclosure`.
+        `budget` c ≥ 0, infinity allowed; an array or tensor broadcasts with the leading axes of the
+        source. Returns an `Enclosure`.
         """
-        c = self._budget(budget)
-        curve = self.curve([budget])
-        low, value, high = (float(part[0]) for part in (curve.lower, curve.value, curve.upper))
-        reason = curve.reason if c < np.inf else None
-        return Enclosure(value, low, high, self.unit, ("R2",), reason=reason)
+        xp, ratios, c = self._with("budget", budget)
+        low, value, high = _floors(self.source._bare(), numpy_of(c))
+        infinite = np.isinf(value)
+        reason = self.source.reason if np.any(infinite) else None
+        found = _enclosed(value, low, high, ("R2",), reason)
+        if xp is not NUMPY:
+            found = _around_tensor(_floor_value(xp, ratios, c), found)
+        return found.to(self.unit)
 
     def curve(self, budgets: Any) -> BudgetCurve:
-        """`floor` at an array of budgets."""
-        try:
-            given = np.asarray(budgets, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ParameterError("budgets", "numbers of at least 0", budgets) from None
-        rows = np.array([self._at(self._budget(c)) for c in given.ravel()]).reshape(-1, 3)
-        low, value, high = (part.reshape(given.shape) * UNITS[self.unit] for part in rows.T)
+        """`floor` of every world at each of an array of budgets."""
+        given = numpy_of(_at_least_zero("budgets", budgets)[1])
+        found = replace(self, source=self.source._with_axes(given.ndim)).floor(budgets)
+        low, value, high = (
+            end if is_tensor(end) else np.asarray(end)
+            for end in (found.lower, found.value, found.upper)
+        )
         return BudgetCurve(given, low, value, high, self.unit, self.source.reason)
 
-    def _at(self, budget: float) -> tuple[float, float, float]:
-        """Lower, value, upper in nats.
-
-        A move of u_i moves the level by 1/k of it, so that MB* moves by half the sigmoid of v times
-        the move of u_i (remembered) or by half the move of l_i (not): dl = rho^2 du.
-        """
-        source = self.source
-        if budget == np.inf:
-            return 0.0, 0.0, 0.0
-        u, v = self._logits, self._level(budget)
-        if u.size == 0:
-            high = np.inf if source.truncation is None else source.total_error + source.truncation
-            return 0.0, 0.0, high
-        if v == np.inf:
-            return self._least(budget), np.inf, np.inf
-        kept, error = u > v, source.error_bound[: u.size]
-        losses = np.where(kept, np.logaddexp(0.0, v), source.losses[: u.size])
-        value = 0.5 * float(np.sum(losses[::-1]))
-        share = float(scipy.special.expit(v))
-        # 1 where nothing is remembered: there log_expit(v) is the larger
-        steep = scipy.special.log_expit(v) - scipy.special.log_expit(u)
-        moved = np.exp(np.minimum(steep, 0.0))
-        rounding = 8.0 * EPS * (np.sum(np.abs(u[kept])) + 2.0 * budget + 1.0) * share
-        own = 0.5 * (float(np.sum(moved * error)) + rounding) + 4.0 * EPS * value
-        # directions that rounding may have lost altogether
-        own = min(own, source.total_error + 0.5 * rounding + 4.0 * EPS * value)
-        missing = np.inf if source.truncation is None else source.truncation
-        return max(value - own, 0.0), value, value + own + missing
-
-    def _at_least(self) -> MemoryBudget | None:
-        """The curve of what is certain of infinite correlations; `None` if they are exactly 1."""
-        losses = np.sort(self.source._least())[::-1]
-        if np.any(np.isinf(losses)):
-            return None
-        exact = np.zeros(losses.size)
-        return MemoryBudget(CanonicalCorrelations(np.expm1(losses), exact, 0.0))
-
-    def _least(self, budget: float) -> float:
-        """What MB* is at least where correlations are infinite, nats."""
-        certain = self._at_least()
-        return np.inf if certain is None else certain._at(budget)[0]
-
-    def _spend(self, target: float) -> tuple[float, float]:
-        """Nats with which half the sum of min(θ, l_i) is `target` > 0, and their rounding."""
-        u = self._logits
-        losses = np.logaddexp(0.0, u)
-        if target >= 0.5 * float(np.sum(losses[::-1])):
-            return 0.0, 0.0
-        after = np.append(np.cumsum(losses[::-1])[::-1], 0.0)[1:]  # what k remembered leave out
-        count = np.arange(1, u.size + 1)
-        theta = (2.0 * target - after) / count
-        k = int(np.flatnonzero(theta <= losses)[-1])
-        v = float(theta[k] + np.log(-np.expm1(-theta[k])))  # log(e^θ - 1)
-        value = max(0.5 * float(np.sum(u[: k + 1] - v)), 0.0)
-        # c moves by -dMB (1 + e^-v)
-        rounding = 8.0 * EPS * (value + float(np.sum(np.abs(u[: k + 1]))) + 1.0)
-        return value, rounding
-
-    def budget_for(self, bottleneck: float) -> Enclosure:
+    def budget_for(self, bottleneck: Any) -> Enclosure:
         r"""The inverse: the least memory with which a bottleneck of `bottleneck` is possible.
 
         $c(MB) = \tfrac12 \sum_{\ell_i > \theta} (u_i - v)$ at the level where half the sum of
         $\min(\theta, \ell_i)$ is MB: "how many bits for a target". 0 at or above `total`,
         infinite at 0 (with its reason). The upper end is 0 only from `total.upper` on, and infinite
-        where what older frames may add is not known to be below the target.
+        where what older frames may add is not known to be below the target. Broadcasts as `floor`.
         """
-        target = _at_least_zero("bottleneck", bottleneck) / UNITS[self.unit]
-        total, u = self.source.information(), self._logits
-        if target >= total.value:
-            # what rounding or older frames may add takes nats too
-            if target >= total.upper:
-                return Enclosure(0.0, 0.0, 0.0, self.unit, ("R2",))
-            if target == 0.0 or u.size == 0:
-                return Enclosure(0.0, 0.0, np.inf, self.unit, ("R2",))
-        if target == 0.0 or np.isinf(total.value):
-            why = self.source.reason or "no finite memory forgets nothing of what it is told"
-            certain = self._at_least() if np.isinf(total.value) and target > 0.0 else None
-            least = np.inf if certain is None else certain.budget_for(target).lower
-            if target == 0.0 and total.lower == 0.0:
-                least = 0.0
-            least = least * UNITS[self.unit]
-            return Enclosure(np.inf, least, np.inf, self.unit, ("R2",), reason=why)
-        if target < 1e-300:
-            raise ParameterError("bottleneck", "0 or at least 1e-300 nats", bottleneck)
-        value, rounding = self._spend(target)
-        # MB* is known to what `_at` says
-        low, middle, high = self._at(value)
-        shift = abs(middle - target) if value > 0.0 else 0.0
-        less, more = target - (high - middle) - shift, target + (middle - low) + shift
-        lower = self._spend(more)[0] if np.isfinite(more) else 0.0
-        upper, wide = self._spend(less) if less >= 1e-300 else (np.inf, 0.0)
-        found = Enclosure(
-            value,
-            max(min(lower, value) - rounding, 0.0),
-            max(upper, value) + rounding + wide,
-            "nats",
-            ("R2",),
+        xp, ratios, target = self._with("bottleneck", bottleneck)
+        bare = numpy_of(target)
+        value, low, high = _budgets(self.source._bare(), bare)
+        require(
+            "bottleneck",
+            "0 or at least 1e-300 nats",
+            np.broadcast_to(bare, value.shape),
+            (bare == 0.0) | (bare >= 1e-300) | (value == 0.0),
         )
+        reason = None
+        if np.any(np.isinf(value)):
+            reason = self.source.reason or "no finite memory forgets nothing of what it is told"
+        found = _enclosed(value, low, high, ("R2",), reason)
+        if xp is not NUMPY:
+            infinite = xp.asarray(np.isinf(value), device=ratios.device)
+            inner = _spend(xp, ratios, xp.where(infinite, 1.0, target))[0]
+            found = _around_tensor(xp.where(infinite, xp.inf, inner), found)
         return found.to(self.unit)
 
     def encoder(self, budget: float) -> MemoryEncoder:
@@ -816,13 +1042,18 @@ class MemoryBudget:
 
         Raises `RefusedError` at an infinite budget or for infinite correlations.
         """
-        c = self._budget(budget)
+        u = self._one_world()
+        refuse_tensors(budget=budget)
+        _, number = _at_least_zero("budget", budget)
+        if number.ndim:
+            raise ParameterError("budget", "one number", budget)
+        c = float(number) / UNITS[self.unit]
         if c == np.inf or not np.all(np.isfinite(self.source.ratios)):
             raise RefusedError(
                 "an encoder with independent noise exists for finite budgets and correlations "
                 f"below 1 only (budget {budget}, {self.source.reason or 'correlations below 1'})"
             )
-        u, v = self._logits, self._level(c)
+        v = float(_level(NUMPY, self.source.ratios, np.asarray(c)))
         snr = np.expm1(u[u > v] - v)
         all_directions = self.source.directions
         if all_directions is None:
@@ -839,17 +1070,205 @@ class MemoryBudget:
         )
 
     def __repr__(self) -> str:
+        if self.source.shape:
+            size = " × ".join(map(str, self.source.shape))
+            return f"MemoryBudget({size} worlds of {self.source.ratios.shape[-1]} directions)"
         return (
-            f"MemoryBudget({self.source.ratios.size} directions; floor {float(self.total):.6g} "
-            f"{self.unit} without a memory, positive at every finite budget)"
+            f"MemoryBudget({self.source.ratios.shape[-1]} directions; floor "
+            f"{float(self.total):.6g} {self.unit} without a memory, positive at every finite "
+            "budget)"
         )
+
+
+# --- R2's numbers, nats ---------------------------------------------------------------------------
+
+
+def _softplus(xp: Any, v: Array) -> Array:
+    """log(1 + e^v), for infinite v too."""
+    finite = xp.isfinite(v)
+    safe = xp.where(finite, v, 0.0)
+    value = xp.where(safe > 0.0, safe, 0.0) + xp.log1p(xp.exp(-xp.abs(safe)))
+    return xp.where(finite, value, xp.where(v > 0.0, xp.inf, 0.0))
+
+
+def _logits(xp: Any, ratios: Array) -> tuple[Array, Array]:
+    """u_i (0 where nothing or infinitely much is carried), and where anything is carried."""
+    carries = ratios > 0.0
+    return xp.log(xp.where(carries & xp.isfinite(ratios), ratios, 1.0)), carries
+
+
+def _count(xp: Any, u: Array) -> Array:
+    return xp.arange(1, u.shape[-1] + 1, dtype=u.dtype, device=u.device)
+
+
+def _chosen(xp: Any, levels: Array, holds: Array) -> tuple[Array, Array]:
+    """The level at the last direction that `holds` (the first if none does), and its place."""
+    count = _count(xp, levels)
+    if not levels.shape[-1]:
+        return xp.sum(levels, axis=-1), xp.sum(levels, axis=-1)
+    place = xp.max(xp.where(holds, count, 1.0), axis=-1)
+    here = count == place[..., None]
+    return xp.sum(xp.where(here, levels, 0.0), axis=-1), place
+
+
+def _level(xp: Any, ratios: Array, budget: Array) -> Array:
+    """v at a budget: the largest at which the filling costs that much."""
+    u, carries = _logits(xp, ratios)
+    finite = xp.isfinite(budget)
+    spent = xp.where(finite, budget, 0.0)[..., None]
+    levels = (xp.cumulative_sum(u, axis=-1) - 2.0 * spent) / _count(xp, u)
+    # direction k has something above the level with k of them filled
+    level, _ = _chosen(xp, levels, (levels <= u) & carries)
+    level = xp.where(xp.any(xp.isinf(ratios), axis=-1), xp.inf, level)
+    return xp.where(finite & xp.any(carries, axis=-1), level, -xp.inf)
+
+
+def _floor_value(xp: Any, ratios: Array, budget: Array) -> Array:
+    """Half the sum of min(θ, l_i)."""
+    u, carries = _logits(xp, ratios)
+    v = _level(xp, ratios, budget)[..., None]
+    remembered = carries & (u > v) & xp.isfinite(ratios)
+    theta = _softplus(xp, xp.where(xp.isfinite(v), v, 0.0))
+    theta = xp.where(xp.isinf(v), 0.0, theta)
+    losses = xp.log1p(xp.where(xp.isfinite(ratios), ratios, 0.0))
+    terms = xp.where(remembered, theta, losses)
+    value = 0.5 * xp.sum(xp.flip(terms, axis=-1), axis=-1)
+    return xp.where(v[..., 0] == xp.inf, xp.inf, xp.where(xp.isinf(budget), 0.0, value))
+
+
+def _floors(
+    source: CanonicalCorrelations, budget: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower, value, upper.
+
+    A move of u_i moves the level by 1/k of it, so that MB* moves by half the sigmoid of v times
+    the move of u_i (remembered) or by half the move of l_i (not): dl = rho^2 du.
+    """
+    ratios = source.ratios
+    value = _floor_value(NUMPY, ratios, budget)
+    u, carries = _logits(NUMPY, ratios)
+    v = _level(NUMPY, ratios, budget)[..., None]
+    safe_v = np.where(np.isfinite(v), v, 0.0)
+    kept, known = (u > v) & carries, np.isfinite(ratios)
+    # 1 where nothing is remembered: there log_expit(v) is the larger
+    steep = _softplus(NUMPY, -u) - _softplus(NUMPY, -safe_v)
+    moved = np.exp(np.minimum(steep, 0.0))
+    share = np.exp(-_softplus(NUMPY, -safe_v))[..., 0]
+    finite = np.where(np.isfinite(budget), budget, 0.0)
+    size = np.sum(np.where(kept & known, np.abs(u), 0.0), axis=-1) + 2.0 * finite + 1.0
+    rounding = 8.0 * EPS * size * share
+    error = np.where(carries & known, source.error_bound, 0.0)
+    safe = np.where(np.isfinite(value), value, 0.0)
+    own = 0.5 * (np.sum(moved * error, axis=-1) + rounding) + 4.0 * EPS * safe
+    # directions that rounding may have lost altogether
+    own = np.minimum(own, source.total_error + 0.5 * rounding + 4.0 * EPS * safe)
+    missing = np.inf if source.truncation is None else source.truncation
+    nothing = ~np.any(carries, axis=-1)
+    lower = np.where(nothing, 0.0, np.maximum(safe - own, 0.0))
+    upper = np.where(nothing, source.total_error + missing, safe + own + missing)
+    everything = np.isinf(budget) & np.ones(value.shape, dtype=bool)
+    infinite = np.isinf(value)
+    if np.any(infinite):
+        lower = np.where(infinite, _least_floor(source, budget), lower)
+    upper = np.where(infinite, np.inf, np.where(everything, 0.0, upper))
+    return np.where(everything, 0.0, lower), value, upper
+
+
+def _certain(source: CanonicalCorrelations) -> tuple[CanonicalCorrelations, np.ndarray]:
+    """What is certain of infinite correlations; and where they are exactly 1."""
+    losses = np.sort(source._least(), axis=-1)[..., ::-1]
+    exact = np.any(np.isinf(losses), axis=-1)
+    losses = np.where(np.isinf(losses), 0.0, losses)
+    none = np.zeros(losses.shape)
+    return CanonicalCorrelations(np.expm1(losses), none, none.sum(-1)), exact
+
+
+def _least_floor(source: CanonicalCorrelations, budget: np.ndarray) -> np.ndarray:
+    """What MB* is at least where correlations are infinite."""
+    certain, exact = _certain(source)
+    return np.where(exact, np.inf, _floors(certain, budget)[0])
+
+
+def _spend(xp: Any, ratios: Array, target: Array) -> tuple[Array, Array]:
+    """Nats with which half the sum of min(θ, l_i) is `target` > 0, and their rounding."""
+    finite = xp.isfinite(ratios)
+    ratios = xp.where(finite, ratios, 1.0)  # not asked for
+    u, carries = _logits(xp, ratios)
+    losses = xp.log1p(ratios)
+    left = xp.flip(xp.cumulative_sum(xp.flip(losses, axis=-1), axis=-1), axis=-1)
+    after = left - losses  # what k remembered leave out
+    if losses.shape[-1]:
+        after = xp.concat([left[..., 1:], xp.zeros_like(left[..., :1])], axis=-1)
+    total = 0.5 * xp.sum(xp.flip(losses, axis=-1), axis=-1)
+    enough = target >= total
+    safe = xp.where(enough, 0.5 * total, target)
+    thetas = (2.0 * safe[..., None] - after) / _count(xp, u)
+    theta, place = _chosen(xp, thetas, (thetas <= losses) & carries)
+    theta = xp.where(theta > 0.0, theta, 1.0)
+    v = theta + xp.log(-xp.expm1(-theta))  # log(e^θ - 1)
+    kept = (_count(xp, u) <= place[..., None]) & carries
+    value = 0.5 * xp.sum(xp.where(kept, u - v[..., None], 0.0), axis=-1)
+    value = xp.where(value > 0.0, value, 0.0)
+    # c moves by -dMB (1 + e^-v)
+    size = value + xp.sum(xp.where(kept, xp.abs(u), 0.0), axis=-1) + 1.0
+    return xp.where(enough, 0.0, value), xp.where(enough, 0.0, 8.0 * EPS * size)
+
+
+def _budgets(
+    source: CanonicalCorrelations, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, lower, upper of `MemoryBudget.budget_for`."""
+    total = source.information()
+    shape = np.broadcast_shapes(np.shape(total.value), target.shape)
+    target = np.broadcast_to(target, shape)
+    whole, most, some = (
+        np.broadcast_to(end, shape) for end in (total.value, total.upper, total.lower)
+    )
+    carries = np.broadcast_to(np.any(source.ratios > 0.0, axis=-1), shape)
+    reached = target >= whole
+    none = reached & (target >= most)
+    # what rounding or older frames may add takes nats too
+    open_end = reached & ~none & ((target == 0.0) | ~carries)
+    endless = ~none & ~open_end & ((target == 0.0) | np.isinf(whole))
+    asked = np.where(none | open_end | endless, 1.0, np.maximum(target, 1e-300))
+    value, rounding = _spend(NUMPY, source.ratios, asked)
+    # MB* is known to what `_floors` says
+    low, middle, high = _floors(source, np.where(endless, 0.0, value))
+    far = np.where(np.isfinite(middle), middle, asked)
+    shift = np.where(value > 0.0, np.abs(far - asked), 0.0)
+    less = asked - np.where(np.isfinite(middle), high - far, 0.0) - shift
+    more = asked + np.where(np.isfinite(middle), far - low, 0.0) + shift
+    lower = np.where(
+        np.isfinite(more),
+        _spend(NUMPY, source.ratios, np.where(np.isfinite(more), more, 1.0))[0],
+        0.0,
+    )
+    possible = less >= 1e-300
+    upper, wide = _spend(NUMPY, source.ratios, np.where(possible, less, 1.0))
+    upper, wide = np.where(possible, upper, np.inf), np.where(possible, wide, 0.0)
+    lower = np.maximum(np.minimum(lower, value) - rounding, 0.0)
+    upper = np.maximum(upper, value) + rounding + wide
+    if np.any(endless):
+        least = np.full(shape, np.inf)
+        unsure = endless & np.isinf(whole) & (target > 0.0)
+        if np.any(unsure):
+            certain, exact = _certain(source)
+            asked = np.where(unsure, np.maximum(target, 1e-300), 1.0)
+            found = np.where(exact, np.inf, _budgets(certain, asked)[1])
+            least = np.where(unsure, found, least)
+        least = np.where((target == 0.0) & (some == 0.0), 0.0, least)
+        value = np.where(endless, np.inf, value)
+        lower, upper = np.where(endless, least, lower), np.where(endless, np.inf, upper)
+    closed = none | open_end
+    value, lower = np.where(closed, 0.0, value), np.where(closed, 0.0, lower)
+    return value, lower, np.where(none, 0.0, np.where(open_end, np.inf, upper))
 
 
 # --- R4: a memory that is integrated out ----------------------------------------------------------
 
 
 def stochastic_memory(
-    source: CanonicalCorrelations, budget: float, *, unit: str = "nats"
+    source: CanonicalCorrelations, budget: Any, *, unit: str = "nats"
 ) -> Enclosure:
     r"""R4: a random memory of c nats that is *integrated out* can beat R2; by how much at least.
 
@@ -867,7 +1286,8 @@ def stochastic_memory(
     Gaussian q with another $q_X$ (.129 against .159 at ρ = .9, c = .399) and a mixture (.120) do
     better. The optimum is open, so `lower` is 0.
 
-    Arguments: `source`, as for `MemoryBudget`; `budget` c ≥ 0 in `unit`; `unit`.
+    Arguments: `source`, as for `MemoryBudget`; `budget` c ≥ 0 in `unit`, which broadcasts with it;
+    `unit`.
 
     Returns an `Enclosure` of the least KL: 0 ≤ least KL ≤ `value`.
 
@@ -876,34 +1296,84 @@ def stochastic_memory(
     >>> print(round(stochastic_memory(CanonicalCorrelations.of([0.9]), 0.399).value, 4))
     0.1595
     """
-    allocation = MemoryBudget(source, unit)
-    c = allocation._budget(budget)
-    if c == np.inf:
-        return Enclosure(0.0, 0.0, 0.0, unit, ("R4",))
-    if np.any(np.isinf(source.ratios)):
-        return Enclosure(np.inf, 0.0, np.inf, unit, ("R4",), reason=source.reason)
-    ratios = np.exp(allocation._logits)
-    shares, doubt = allocation._shares(c)
-    value = sum(map(_channel, ratios, shares))
+    xp, ratios, c = MemoryBudget(source, unit)._with("budget", budget)
+    found = _channels(source._bare(), numpy_of(c))
+    value = found[0]
+    infinite = np.isinf(value)
+    reason = source.reason if np.any(infinite) else None
+    bound = _enclosed(value, np.zeros(value.shape), found[1], ("R4",), reason)
+    if xp is not NUMPY:
+        shares, _ = _shares(xp, ratios, c)
+        total = xp.sum(_channel(xp, ratios, shares), axis=-1)
+        bound = _around_tensor(
+            xp.where(xp.asarray(infinite, device=total.device), xp.inf, total), bound
+        )
+    return bound.to(unit)
+
+
+def _channels(source: CanonicalCorrelations, budget: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R4's bound and its upper end, nats."""
+    shares, doubt = _shares(NUMPY, source.ratios, budget)
+    value = np.sum(_channel(NUMPY, source.ratios, shares), axis=-1)
     missing = np.inf if source.truncation is None else source.truncation
-    error = source.total_error + 32.0 * EPS * float(np.sum(1.0 + source.losses)) + missing
+    losses = np.where(np.isfinite(source.ratios), source.losses, 0.0)
+    carries = source.ratios > 0.0
+    error = source.total_error + 32.0 * EPS * np.sum(np.where(carries, 1.0 + losses, 0.0), axis=-1)
     # a direction's first nats count without limit: its share's own rounding is carried through
-    error += sum(map(_channel, ratios, np.maximum(shares - doubt, 0.0))) - value
-    return Enclosure(value, 0.0, value + error, "nats", ("R4",)).to(unit)
+    fewer = np.maximum(shares - doubt[..., None], 0.0)
+    error = error + missing + np.sum(_channel(NUMPY, source.ratios, fewer), axis=-1) - value
+    enough = np.isinf(budget) & np.ones(value.shape, dtype=bool)
+    infinite = np.any(np.isinf(source.ratios), axis=-1) & ~enough
+    upper = np.where(enough, 0.0, np.where(infinite, np.inf, value + error))
+    return np.where(enough, 0.0, np.where(infinite, np.inf, value)), upper
 
 
-def _channel(ratio: float, budget: float) -> float:
-    """R4's formula for one direction, nats, with its terms of order one taken out.
+def _shares(xp: Any, ratios: Array, budget: Array) -> tuple[Array, Array]:
+    r"""Nats for each direction, $\tfrac12(u_i-v)^+$ as $(c + \tfrac12\sum_j(u_i-u_j))/k$.
+
+    Beside them what rounding may have moved one of them by. Finite budgets and correlations.
+    """
+    u, carries = _logits(xp, ratios)
+    budget = xp.where(xp.isfinite(budget), budget, 0.0) + xp.zeros_like(xp.sum(u, axis=-1))
+    level = _level(xp, ratios, budget)
+    first = _count(xp, u) == 1.0
+    kept = carries & ((u > level[..., None]) | first) & (budget > 0.0)[..., None]
+    active = xp.sum(xp.astype(kept, u.dtype), axis=-1)
+    pairs = xp.where(kept[..., None, :], u[..., :, None] - u[..., None, :], 0.0)
+    number = xp.where(active > 0.0, active, 1.0)[..., None]
+    shares = (budget[..., None] + 0.5 * xp.sum(pairs, axis=-1)) / number
+    shares = xp.where(kept & (shares > 0.0), shares, 0.0)
+    spread = xp.zeros_like(budget)
+    largest = xp.zeros_like(budget)
+    if u.shape[-1]:
+        spread = xp.max(xp.where(kept, u[..., :1] - u, 0.0), axis=-1)
+        largest = xp.max(xp.where(kept, xp.abs(u), 0.0), axis=-1)
+    # one direction takes all, and nothing is subtracted
+    doubt = 8.0 * EPS * (budget + spread) + 4.0 * EPS * largest
+    return shares, xp.where(active > 1.0, doubt, 8.0 * EPS * budget)
+
+
+def _channel(xp: Any, ratio: Array, budget: Array) -> Array:
+    """R4's formula for every direction, nats, with its terms of order one taken out.
 
     y = u² - 1 solves y² = rho² v (1 + y), and is `ratio` where the budget no longer binds.
     """
-    v = min(np.expm1(min(2.0 * budget, 700.0)), ratio)
+    ratio = xp.where(xp.isfinite(ratio), ratio, 1.0) + 0.0 * budget  # not asked for
+    budget = budget + 0.0 * ratio
+    capped = xp.where(budget > 350.0, 350.0, budget)
+    binds = xp.expm1(2.0 * capped) < ratio
+    silent = binds & (budget <= 0.0)
+    some = xp.where(silent | ~binds, 0.0 * budget + 1.0, capped)
+    v = xp.expm1(2.0 * some)
     squared = ratio / (1.0 + ratio)
-    y = 0.5 * (squared * v + np.hypot(squared * v, 2.0 * np.sqrt(squared * v)))
-    short = max(ratio - y, 0.0) if v < ratio else 0.0
-    if short == 0.0:
-        return 0.0
+    own = xp.where(binds & ~silent, squared * v, 1.0)
+    y = 0.5 * (own + xp.sqrt(own * own + 4.0 * own))
+    y = xp.where(silent, 0.0, y)
+    short = xp.where(binds & (ratio > y), ratio - y, 0.0)
     # log((1 + ratio) / (1 + y)), by whichever form keeps its digits
     far = 2.0 * short > 1.0 + ratio
-    log_part = np.log1p(ratio) - np.log1p(y) if far else -np.log1p(-short / (1.0 + ratio))
-    return float(0.5 * (log_part - (short / ratio) * (y / (1.0 + y))))
+    close = -xp.log1p(-xp.where(far, 0.0, short) / (1.0 + ratio))
+    log_part = xp.where(far, xp.log1p(ratio) - xp.log1p(y), close)
+    safe = xp.where(ratio > 0.0, ratio, 1.0)
+    value = 0.5 * (log_part - (short / safe) * (y / (1.0 + y)))
+    return xp.where(short > 0.0, value, 0.0)

@@ -2,49 +2,69 @@ r"""M5's formulas: what the success rate of a test says about a divergence or ab
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
-from arvdm_theory.checks import positive_integer, real_number
+from arvdm_theory._arrays import NUMPY, common_shape, counts, floating, numpy_of, plain, require
 from arvdm_theory.enclosure import UNITS, Enclosure
 from arvdm_theory.errors import ParameterError
+
+Array = Any
 
 EPS = float(np.finfo(np.float64).eps)
 
 
-def binary_kl(p: float, q: float) -> float:
+def binary_kl(p: Any, q: Any) -> Any:
     r"""M5's $kl_{bin}(p \| q) = p\log\frac pq + (1-p)\log\frac{1-p}{1-q}$, nats.
 
     Infinite if q excludes what p allows. Where p is close to q the sum is taken of
     $(1+x)\log(1+x) - x$ from its series, so that a small divergence keeps its digits.
 
+    `p`, `q`: rates in [0, 1], numbers, arrays or tensors that broadcast; so is what is returned.
+
     >>> print(round(binary_kl(1.0, 0.1), 6))  # log 10
     2.302585
-    >>> binary_kl(0.5, 0.0)
-    inf
+    >>> binary_kl([0.5, 0.5], [0.0, 0.5]).tolist()
+    [inf, 0.0]
     """
-    delta, total = p - q, 0.0
+    xp, (p, q) = floating(p=p, q=q)
+    common_shape(p=p, q=q)
+    for name, rate in (("p", p), ("q", q)):
+        require(name, "a rate in [0, 1]", rate, (rate >= 0.0) & (rate <= 1.0))
+    return plain(_binary_kl(xp, p, q))
+
+
+def _binary_kl(xp: Any, p: Array, q: Array) -> Array:
+    delta = p - q
+    total = xp.zeros_like(delta)
     for a, b, change in ((p, q, delta), (1.0 - p, 1.0 - q, -delta)):
-        if a <= 0.0:
-            total += b  # a log(a/b) - a + b at a = 0
-        elif b <= 0.0:
-            return math.inf
-        else:
-            x = change / b
-            total += b * _relative_entropy(x) if abs(x) < 0.1 else a * math.log(a / b) - a + b
+        outside, infinite = a <= 0.0, (b <= 0.0) & (a > 0.0)
+        a, b = a + xp.zeros_like(change), b + xp.zeros_like(change)
+        one = xp.ones_like(change)
+        # a log(a/b) - a + b; where a branch is not taken its numbers are harmless
+        safe = xp.where(b <= 0.0, one, b)
+        x = change / safe
+        near = xp.abs(x) < 0.1
+        x = xp.where(near, x, xp.zeros_like(x))
+        inner = xp.where(outside | near | infinite, safe, a)
+        far = inner * xp.log(inner / safe) - inner + safe
+        term = xp.where(near, safe * _relative_entropy(x), far)
+        term = xp.where(outside, b, term)
+        total = total + xp.where(infinite, xp.inf * one, term)
     return total
 
 
-def _relative_entropy(x: float) -> float:
+def _relative_entropy(x: Array) -> Array:
     """(1+x) log(1+x) - x, from its series: x²/2 - x³/6 + x⁴/12 - ..."""
-    return x * x * sum((-x) ** k / ((k + 1) * (k + 2)) for k in range(17))
+    total = 0.0 * x
+    for k in range(16, -1, -1):
+        total = 1.0 / ((k + 1) * (k + 2)) - x * total
+    return x * x * total
 
 
 def needle_information(
-    success: float, needles: int, *, form: str = "tight", unit: str = "nats"
+    success: Any, needles: Any, *, form: str = "tight", unit: str = "nats"
 ) -> Enclosure:
     r"""M5: the information a memory must hold to find one of n equiprobable needles.
 
@@ -56,8 +76,8 @@ def needle_information(
     Arguments
     ---------
     success: s, the probability that the needle is named, 0..1. At s < 1/n the answer is 0: naming
-        fewer than a blind guess does needs no memory.
-    needles: n ≥ 2, equally likely.
+        fewer than a blind guess does needs no memory. A number, an array or a tensor.
+    needles: n ≥ 2, equally likely; broadcasts with `success`.
     form: "tight" or "fano" ($\max(0, s \log n - \log 2)$).
     unit: "nats" or "bits".
 
@@ -69,25 +89,33 @@ def needle_information(
     1.6144
     >>> print(round(float(needle_information(0.5, 100, form="fano")), 4))
     1.6094
+    >>> needle_information([0.2, 0.5, 1.0], [[4], [100]]).value.round(4).tolist()
+    [[0.0, 0.1438, 1.3863], [0.4287, 1.6145, 4.6052]]
     """
-    rate = _rate("success", success)
-    count = positive_integer("needles", needles, 2)
+    count = counts("needles", needles, 2)
+    xp, (rate, n) = floating(success=success, needles=count)
+    require("success", "a rate in [0, 1]", rate, (rate >= 0.0) & (rate <= 1.0))
+    common_shape(success=rate, needles=n)
+    chance = 1.0 / n
     if form == "tight":
-        value = binary_kl(rate, 1.0 / count) if rate * count > 1.0 else 0.0
+        above = rate * n > 1.0
+        value = xp.where(above, _binary_kl(xp, xp.where(above, rate, chance), chance), 0.0)
     elif form == "fano":
-        value = max(rate * math.log(count) - math.log(2.0), 0.0)
+        value = rate * xp.log(n) - np.log(2.0)
+        value = xp.where(value > 0.0, value, 0.0)
     else:
         raise ParameterError("form", "tight or fano", form)
-    error = 16.0 * EPS * (value + 1.0 / count + abs(rate - 1.0 / count))
-    return Enclosure.around(value, error, least=0.0, theorems=("M5",)).to(unit)
+    error = 16.0 * EPS * (value + chance + xp.abs(rate - chance))
+    return Enclosure.around(plain(value), plain(error), least=0.0, theorems=("M5",)).to(unit)
 
 
-def needle_success(information: float, needles: int, *, unit: str = "nats") -> Enclosure:
+def needle_success(information: Any, needles: Any, *, unit: str = "nats") -> Enclosure:
     r"""M5 inverted: the largest success that this much information allows.
 
     The s ≥ 1/n with $kl_{bin}(s \| 1/n) = I$; 1 from $I = \log n$ on.
 
-    Arguments: `information` I(needle; m, Input) ≥ 0 in `unit`, `needles` n ≥ 2.
+    Arguments: `information` I(needle; m, Input) ≥ 0 in `unit`, infinity allowed, `needles` n ≥ 2;
+    numbers, arrays or tensors that broadcast.
 
     Returns an `Enclosure` of the rate (`unit` "rate"); no generator with that information names
     the needle more often than its upper end.
@@ -99,31 +127,53 @@ def needle_success(information: float, needles: int, *, unit: str = "nats") -> E
     """
     if unit not in UNITS:
         raise ParameterError("unit", f"one of {', '.join(UNITS)}", unit)
-    value = float(information)
-    if math.isnan(value) or value < 0.0:
-        raise ParameterError("information", "a number of at least 0", information)
-    value /= UNITS[unit]
-    count = positive_integer("needles", needles, 2)
-    described: dict[str, Any] = {"unit": "rate", "theorems": ("M5",)}
-    chance = 1.0 / count
-    if value >= math.log(count):
-        return Enclosure(1.0, 1.0, 1.0, **described)
-    if value == 0.0:
-        return Enclosure(chance, chance, chance, **described)
-    rate = scipy.optimize.brentq(
-        lambda s: binary_kl(s, chance) - value, chance, 1.0, xtol=1e-15, rtol=4 * EPS
-    )
+    count = counts("needles", needles, 2)
+    xp, (given, n) = floating(infinite=("information",), information=information, needles=count)
+    require("information", "a number of at least 0", given, given >= 0.0)
+    common_shape(information=given, needles=n)
+    value, chance = given / UNITS[unit], 1.0 / n
+    certain, nothing = value >= xp.log(n), value <= 0.0
+    inside = ~(certain | nothing)
+    middle = 0.5 * xp.log(n)  # an information that has a root, where none is asked for
+    value = xp.where(inside, value, middle)
+    rate = xp.asarray(_root(numpy_of(value), numpy_of(chance + 0.0 * value)), device=value.device)
+    rate = xp.where(rate < 1.0, rate, 1.0 - 0.5 * EPS)
     # d kl / d s is the difference of two log-odds; where it is small, s is known to its square root
-    slope = math.log(rate / chance) - math.log1p(-rate) + math.log1p(-chance) if rate < 1.0 else 1.0
+    slope = xp.log(rate / chance) - xp.log1p(-rate) + xp.log1p(-chance)
     noise = 16.0 * EPS * (value + chance)
-    error = min(noise / slope if slope > 0.0 else math.inf, math.sqrt(2.0 * noise)) + 4.0 * EPS
-    return Enclosure(
-        rate, max(rate - error, chance * (1.0 - EPS)), min(rate + error, 1.0), **described
-    )
+    rough = xp.sqrt(2.0 * noise)
+    small = slope * rough < noise
+    error = xp.where(small, rough, noise / xp.where(small, xp.ones_like(slope), slope)) + 4.0 * EPS
+    if xp is not NUMPY:  # the implicit function's derivative, by a Newton step that stays in place
+        rate = rate + xp.where(small, 0.0, value - value.detach()) / xp.where(
+            small, xp.ones_like(slope), slope
+        )
+    least = chance * (1.0 - EPS)
+    ends = [rate - error, rate, rate + error]
+    ends = [xp.where(certain, 1.0, xp.where(nothing, chance, end)) for end in ends]
+    low, rate, high = (xp.where(end > 1.0, 1.0, end) for end in ends)
+    low = xp.where(low < least, least, low)
+    low = xp.where(nothing, chance, low)
+    return Enclosure(plain(rate), plain(low), plain(high), unit="rate", theorems=("M5",))
 
 
-def _rate(parameter: str, value: Any) -> float:
-    rate = real_number(parameter, value, "a rate in [0, 1]")
-    if not 0.0 <= rate <= 1.0:
-        raise ParameterError(parameter, "a rate in [0, 1]", value)
+def _root(value: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """s > 1/n with kl(s ‖ 1/n) = value in (0, log n), by Newton from above.
+
+    kl is convex and rises, so that from a point above the root every step stays above it.
+    """
+    start = chance + np.sqrt(0.5 * value)  # Pinsker
+    short = np.full(value.shape, 0.25)
+    for _ in range(6):
+        inside = _binary_kl(NUMPY, 1.0 - short, chance) < value
+        short = np.where(inside, np.maximum(short**2, 0.5 * EPS), short)
+    rate = np.minimum(start, np.maximum(1.0 - short, chance))
+    for _ in range(200):
+        slope = np.log(rate / chance) - np.log1p(-rate) + np.log1p(-chance)
+        excess = _binary_kl(NUMPY, rate, chance) - value
+        above = (slope > 0.0) & (excess > 0.0)
+        moved = np.where(above, excess / np.where(above, slope, 1.0), 0.0)
+        rate = np.clip(rate - moved, chance, 1.0 - 0.5 * EPS)
+        if np.all(moved <= EPS * rate):
+            break
     return rate

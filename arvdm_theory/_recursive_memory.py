@@ -18,6 +18,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
+from arvdm_theory._arrays import floating, is_tensor, numpy_of, require
 from arvdm_theory._gaussian import EPS, psd_factor, symmetrise, transpose
 from arvdm_theory._prediction import (
     SINGULAR,
@@ -1020,17 +1021,18 @@ class RateLimitedMemory:
 
     Attributes
     ----------
-    rate: R, in `unit`. bottleneck: of the best Gaussian memory found, per frame; its lower end is
-        a floor. One state, or one number a frame: its value is exact.
+    rate: R, in `unit`, one or many `(...)`. bottleneck: of the best Gaussian memory found, per
+        frame; its lower end is a floor. One state, or one number a frame: its value is exact.
     excess: least whitened prediction error tr(V^{-1} C P C') beyond that of the whole past.
-    covariance: P, error of the filter's state given the memory (minimal, unit-variance basis).
+    covariance: P `(..., n, n)`, error of the filter's state given the memory (minimal,
+        unit-variance basis).
     without_memory: MB at R = 0. order: states of the video. method: "closed form" or "sdp".
     """
 
-    rate: float
+    rate: Any
     bottleneck: Enclosure
-    excess: float
-    covariance: np.ndarray
+    excess: Any
+    covariance: Any
     without_memory: float
     order: int
     method: str
@@ -1039,18 +1041,24 @@ class RateLimitedMemory:
     theorems: tuple[str, ...] = ("R6",)
 
     def __repr__(self) -> str:
+        if self.bottleneck.shape:
+            return (
+                f"RateLimitedMemory(bottleneck {self.bottleneck} at level {self.level:g}, "
+                f"{self.method})"
+            )
         return (
-            f"RateLimitedMemory({self.rate:.6g} {self.unit} a frame: bottleneck "
-            f"{self.bottleneck.value:.6g} in [{self.bottleneck.lower:.6g}, "
-            f"{self.bottleneck.upper:.6g}] {self.unit} at level {self.level:g}, {self.method})"
+            f"RateLimitedMemory({float(self.rate):.6g} {self.unit} a frame: bottleneck "
+            f"{float(self.bottleneck.value):.6g} in [{float(self.bottleneck.lower):.6g}, "
+            f"{float(self.bottleneck.upper):.6g}] {self.unit} at level {self.level:g}, "
+            f"{self.method})"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         return {
-            "rate": self.rate,
+            "rate": numpy_of(self.rate).tolist(),
             "bottleneck": self.bottleneck.to_json(),
-            "excess": self.excess,
+            "excess": numpy_of(self.excess).tolist(),
             "covariance": self.covariance.tolist(),
             "without_memory": self.without_memory,
             "order": self.order,
@@ -1062,7 +1070,7 @@ class RateLimitedMemory:
 
 
 def rate_limited_memory(
-    video: GaussianVideo, rate: float, *, level: float = 0.0, unit: str = "nats"
+    video: GaussianVideo, rate: Any, *, level: float = 0.0, unit: str = "nats"
 ) -> RateLimitedMemory:
     r"""Memory bottleneck of a recursion that is written at R nats a frame (R6, rate limited).
 
@@ -1085,8 +1093,9 @@ def rate_limited_memory(
     that successive linearisation of log det finds. The lower end assumes a memory jointly Gaussian
     with the video.
 
-    Arguments: `video` stationary with a finite state; `rate` R ≥ 0 in `unit` a frame; `level` OU
-    time of all frames; `unit` "nats" or "bits".
+    Arguments: `video` stationary with a finite state; `rate` R ≥ 0 in `unit` a frame, an array or
+    tensor of them where there is at most one state; `level` OU time of all frames; `unit` "nats" or
+    "bits".
 
     Raises as `sequential_distortion` (several states need the extra `sdp`) and
     `recursive_memory_bottleneck`.
@@ -1097,12 +1106,16 @@ def rate_limited_memory(
     >>> video = Autoregressive([0.9], 0.19)
     >>> [round(float(rate_limited_memory(video, r).bottleneck), 4) for r in (0.0, 0.5, 2.0)]
     [0.8304, 0.177, 0.0075]
+    >>> rate_limited_memory(video, [0.0, 0.5, 2.0]).bottleneck.value.round(4).tolist()
+    [0.8304, 0.177, 0.0075]
     """
     if unit not in UNITS:
         raise ParameterError("unit", f"one of {', '.join(UNITS)}", unit)
+    level = nonnegative_level(level)
+    if is_tensor(rate) or np.ndim(rate):
+        return _at_rates(_require_form(video, level), rate, level, unit)
     given = _rate(rate)
     nats = given / UNITS[unit]
-    level = nonnegative_level(level)
     form = _require_form(video, level)
     weight = form.seen.T @ form.seen
     process = symmetrise(form.gain @ form.covariance @ form.gain.T)
@@ -1143,6 +1156,41 @@ def rate_limited_memory(
         without_memory=UNITS[unit] * total,
         order=form.order,
         method=method,
+        level=level,
+        unit=unit,
+    )
+
+
+def _at_rates(form: _Innovations, rate: Any, level: float, unit: str) -> RateLimitedMemory:
+    """The closed form of at most one state, at many rates."""
+    xp, (given,) = floating(rate=rate)
+    require("rate", "a finite number of at least 0", given, given >= 0.0)
+    if form.order > 1:
+        raise ParameterError(
+            "rate",
+            f"one number for a video of {form.order} states (a semidefinite program)",
+            f"shape {tuple(given.shape)}",
+        )
+    move, source, weight = (
+        float(np.sum(part))
+        for part in (
+            form.transition,
+            form.gain @ form.covariance @ form.gain.T,
+            form.seen.T @ form.seen,
+        )
+    )
+    error = source / (xp.exp(2.0 * given / UNITS[unit]) - move**2) if form.order else 0.0 * given
+    error = xp.where(given == 0.0, float(form.order), error)
+    value = 0.5 * xp.log1p(weight * error)
+    slack = 4.0 * form.rounding * value
+    return RateLimitedMemory(
+        rate=given,
+        bottleneck=Enclosure.around(value, slack, least=0.0, theorems=("R6",)).to(unit),
+        excess=weight * error,
+        covariance=error[..., None, None] if form.order else xp.zeros((*given.shape, 0, 0)),
+        without_memory=UNITS[unit] * _bottleneck_of(form, np.eye(form.order)),
+        order=form.order,
+        method="closed form",
         level=level,
         unit=unit,
     )

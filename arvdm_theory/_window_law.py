@@ -13,7 +13,9 @@ square-root Kalman recursion (state-space video, linear in the number of steps).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -21,6 +23,7 @@ import numpy as np
 from arvdm_theory import noise
 from arvdm_theory._gaussian import EPS, cholesky, spectral_norm, symmetrise, transpose
 from arvdm_theory._kalman import LinearGaussian, filter_step
+from arvdm_theory._progress import report
 from arvdm_theory.errors import ParameterError
 from arvdm_theory.schedule import Schedule
 from arvdm_theory.video import Autoregressive, GaussianVideo, StateSpace
@@ -117,10 +120,15 @@ class WindowLaw:
         slip = self.slip + tilt * spectral_norm(self.prediction)
         object.__setattr__(self, "slip", slip)
 
-    @property
+    @cached_property
     def given_context(self) -> np.ndarray:
         """S_R, covariance of the window's clean frames given R and m, `(K, w d, w d)`."""
         return np.asarray(self.given_past + self.forgotten @ transpose(self.forgotten))
+
+    @cached_property
+    def loading(self) -> np.ndarray:
+        """Spectral norm of what the context has forgotten, of B_perp, `(K,)`."""
+        return np.asarray(spectral_norm(self.forgotten))
 
     @property
     def steps(self) -> int:
@@ -201,7 +209,29 @@ def window_laws(
     growing = isinstance(video, (Autoregressive, StateSpace)) and not video.stationary
     if model is not None and (law == "kalman" or small or growing):
         return KalmanLaws(video, model, schedule, context)
+    check_dense(size)
     return DenseLaws(video, schedule, context, steps)
+
+
+def check_dense(size: int) -> None:
+    """Refuse joint covariances of `size` numbers that this machine could not hold."""
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        most = 16 * 2**30
+    asked = _DENSE_MATRICES * 8 * size**2
+    if asked > most:
+        raise ParameterError(
+            "steps",
+            f"few enough for dense window laws, {_DENSE_MATRICES} matrices of the size of all "
+            f"frames within {most / 2**30:.3g} GiB: fewer frames, or a video with a finite state "
+            "and law='kalman'",
+            f"{size} numbers ({asked / 2**30:.3g} GiB)",
+        )
+
+
+_DENSE_MATRICES = 8
+"""Matrices of the size of all frames that a dense decomposition holds at its largest."""
 
 
 def _state_space(video: GaussianVideo, frames: int) -> LinearGaussian | None:
@@ -294,10 +324,16 @@ def _dense_law(video: GaussianVideo, schedule: Schedule, context: Context, steps
     given_past = np.empty((steps, width, width))
     prediction = np.zeros((steps, width, columns))
     seen_rows = np.zeros((steps, slots, columns))
-    norm = float(np.linalg.norm(clean, 2) if clean.shape[0] <= 400 else np.trace(clean))
+    # for a large one a bound: the largest row sum, or the trace
+    norm = float(
+        np.linalg.norm(clean, 2)
+        if clean.shape[0] <= 400
+        else min(np.linalg.norm(clean, 1), np.trace(clean))
+    )
     rounding, slip = np.empty(steps), np.empty(steps)
     frames = clean.shape[0] // dim
     for k in range(steps):
+        report("window laws", k, steps)
         past, end = k * stride * dim, k * stride * dim + width
         loading = factor[past:end, :past] / alpha
         rows = np.zeros((slots, past))
@@ -315,7 +351,7 @@ def _dense_law(video: GaussianVideo, schedule: Schedule, context: Context, steps
         prediction[k, :, : both.shape[1]] = both[:width]
         seen_rows[k, :, : both.shape[1]] = both[width:]
         # Schur complement: (1 + |H|)^2 eps |C|, with |H|^2 <= |explained| / smallest noise
-        spread = np.sqrt(float(np.trace(explained)) / variance) if past else 0.0
+        spread = np.sqrt(float(np.linalg.norm(explained, 2)) / variance) if past else 0.0
         relative = 8.0 * EPS * (past + width) + video.rounding * frames / max(norm, _TINY)
         rounding[k] = relative * norm * (1.0 + spread) ** 2
         slip[k] = relative * np.sqrt(norm) * (1.0 + spread) if past else 0.0

@@ -7,7 +7,8 @@ $$\text{E4, marginals} \;\le\; KL(\text{clip}_K) \;\le\;
   \min(\text{Theorem B's line},\ \text{E3's saturation}),$$
 
 and the calculators of E2–E5 give the closed forms of its regimes. All divergences are
-KL(P ‖ Q), P the truth and Q the model, in nats.
+KL(P ‖ Q), P the truth and Q the model, in nats. The closed forms and `sequence_kl` take leading
+axes, which broadcast, and torch tensors, through which they are differentiable.
 """
 
 from __future__ import annotations
@@ -19,8 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg
+from array_api_compat import array_namespace
 
 from arvdm_theory import noise
+from arvdm_theory._arrays import (
+    NUMPY,
+    Array,
+    common_shape,
+    counts,
+    floating,
+    is_tensor,
+    numpy_of,
+    plain,
+    refuse_tensors,
+    require,
+    solve_lower,
+)
 from arvdm_theory._gaussian import (
     EPS,
     cholesky,
@@ -31,7 +46,7 @@ from arvdm_theory._gaussian import (
     transpose,
 )
 from arvdm_theory._window_law import Context, Law, window_law
-from arvdm_theory.checks import finite_array, positive_integer, real_number
+from arvdm_theory.checks import positive_integer, real_number
 from arvdm_theory.decomposition import Decomposition, decompose
 from arvdm_theory.enclosure import UNITS, Enclosure
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
@@ -76,32 +91,44 @@ class SequenceDivergence:
 
     Attributes
     ----------
-    per_frame: `(N,)`, what frame k adds. error_bound: first-order bound on the rounding error of
-        their sum. unit: of both.
+    per_frame: `(..., N)`, what frame k adds. error_bound: first-order bound on the rounding error
+        of their sum, `(...)`. unit: of both.
     """
 
-    per_frame: np.ndarray
-    error_bound: float
+    per_frame: Any
+    error_bound: Any
     unit: str = "nats"
     theorems: tuple[str, ...] = ("E1",)
 
     @property
-    def total(self) -> float:
-        """KL of the joint laws."""
-        return float(self.per_frame.sum())
+    def total(self) -> Any:
+        """KL of the joint laws, `(...)`."""
+        return plain(self.per_frame.sum(-1))
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         return {
-            "total": self.total,
+            "total": numpy_of(self.total).tolist(),
             "per_frame": self.per_frame.tolist(),
-            "error_bound": self.error_bound,
+            "error_bound": numpy_of(self.error_bound).tolist(),
             "unit": self.unit,
             "theorems": list(self.theorems),
         }
 
     def __repr__(self) -> str:
-        return f"SequenceDivergence({self.total:.6g} {self.unit} over {self.per_frame.size} frames)"
+        frames = f"{self.unit} over {self.per_frame.shape[-1]} frames"
+        return f"SequenceDivergence({_spread(self.total)} {frames})"
+
+
+def _spread(value: Any, digits: int = 6) -> str:
+    """A number, or the ends and the shape of many."""
+    values = numpy_of(value)
+    if values.ndim == 0:
+        return f"{float(values):.{digits}g}"
+    size = " × ".join(map(str, values.shape))
+    if not values.size:
+        return f"({size})"
+    return f"{values.min():.{digits}g} to {values.max():.{digits}g} ({size})"
 
 
 def sequence_kl(
@@ -117,7 +144,8 @@ def sequence_kl(
 
     Arguments
     ---------
-    truth, model: (mean `(N d,)`, covariance `(N d, N d)`) of the stacked frames.
+    truth, model: (mean `(..., N d)`, covariance `(..., N d, N d)`) of the stacked frames, arrays or
+        tensors; leading axes broadcast.
     dim: d, numbers a frame.
 
     Returns `SequenceDivergence`, nats. Every term is at least zero.
@@ -131,68 +159,90 @@ def sequence_kl(
     [0.005, 0.005, 0.005]
     """
     dim = positive_integer("dim", dim)
-    mean_p, p = _law("truth", truth, dim)
-    mean_q, q = _law("model", model, dim)
-    if p.shape != q.shape:
-        raise ParameterError("model", f"a law of {p.shape[0]} numbers, as truth", q.shape[0])
-    own, factor = cholesky(p, "covariance of P"), cholesky(q, "covariance of Q")
-    across = scipy.linalg.solve_triangular(factor, own, lower=True)
-    shift = scipy.linalg.solve_triangular(factor, mean_p - mean_q, lower=True)
-    frames = p.shape[0] // dim
-    per_frame = np.empty(frames)
-    for k in range(frames):
-        rows = slice(k * dim, (k + 1) * dim)
-        innovation = np.linalg.svd(across[rows, rows], compute_uv=False)
-        change = (innovation - 1.0) * (innovation + 1.0)
-        spread = float(np.sum(_excess(change, innovation)))
-        wrong = np.sum(across[rows, : k * dim] ** 2) + np.sum(shift[rows] ** 2)
-        per_frame[k] = spread + 0.5 * float(wrong)
-    total = float(per_frame.sum())
-    spread = float(np.linalg.norm(across - np.eye(across.shape[0])))
-    error = _kl_slack(
-        total, spread, 8.0 * EPS * p.shape[0] * (_condition(own) + _condition(factor))
+    (mean_p, p), (mean_q, q) = _pair("truth", truth), _pair("model", model)
+    xp, (mean_p, p, mean_q, q) = floating(
+        **{
+            "truth mean": mean_p,
+            "truth covariance": p,
+            "model mean": mean_q,
+            "model covariance": q,
+        }
     )
-    return SequenceDivergence(per_frame, error)
+    _check_law("truth", mean_p, p, dim)
+    _check_law("model", mean_q, q, dim)
+    size = p.shape[-1]
+    if q.shape[-1] != size:
+        raise ParameterError("model", f"a law of {size} numbers, as truth", q.shape[-1])
+    names = ("truth mean", "truth covariance", "model mean", "model covariance")
+    batch = common_shape(
+        dict(zip(names, (1, 2, 1, 2), strict=True)),
+        **dict(zip(names, (mean_p, p, mean_q, q), strict=True)),
+    )
+    own, factor = cholesky(p, "covariance of P"), cholesky(q, "covariance of Q")
+    across = solve_lower(factor, own)
+    shift = solve_lower(factor, (mean_p - mean_q)[..., None])[..., 0]
+    per_frame = []
+    for k in range(size // dim):
+        rows = slice(k * dim, (k + 1) * dim)
+        innovation = xp.linalg.svdvals(across[..., rows, rows])
+        change = (innovation - 1.0) * (innovation + 1.0)
+        spread = xp.sum(_excess(change, innovation), axis=-1)
+        wrong = xp.sum(across[..., rows, : k * dim] ** 2, axis=(-2, -1))
+        wrong = wrong + xp.sum(shift[..., rows] ** 2, axis=-1)
+        per_frame.append(xp.broadcast_to(spread + 0.5 * wrong, batch))
+    values = xp.stack(per_frame, axis=-1)
+    relative = 8.0 * EPS * size * (_conditions(own) + _conditions(factor))
+    far = np.linalg.norm(numpy_of(across) - np.eye(size), axis=(-2, -1))
+    total = numpy_of(values).sum(-1)
+    error = np.array(np.broadcast_to(_kl_slack(total, far, relative), batch))
+    bound = plain(error) if xp is NUMPY else xp.asarray(error, device=values.device)
+    return SequenceDivergence(values, bound)
 
 
-def _law(name: str, law: tuple[Any, Any], dim: int) -> tuple[np.ndarray, np.ndarray]:
+def _pair(name: str, law: Any) -> tuple[Any, Any]:
     try:
         mean, covariance = law
     except (TypeError, ValueError):
         raise ParameterError(name, "a pair (mean, covariance)", law) from None
-    mean, covariance = (
-        finite_array(f"{name} mean", mean),
-        finite_array(f"{name} covariance", covariance),
-    )
-    size = mean.size
-    if mean.ndim != 1 or size == 0 or size % dim:
-        raise ParameterError(f"{name} mean", f"a vector of N dim ({dim}) numbers", mean.shape)
-    if covariance.shape != (size, size):
-        raise ParameterError(f"{name} covariance", f"of shape {(size, size)}", covariance.shape)
     return mean, covariance
 
 
-def _excess(change: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+def _check_law(name: str, mean: Array, covariance: Array, dim: int) -> None:
+    if mean.ndim == 0 or mean.shape[-1] == 0 or mean.shape[-1] % dim:
+        raise ParameterError(
+            f"{name} mean", f"of shape (..., N dim) with dim {dim}", tuple(mean.shape)
+        )
+    size = mean.shape[-1]
+    if tuple(covariance.shape[-2:]) != (size, size):
+        raise ParameterError(
+            f"{name} covariance", f"of shape (..., {size}, {size})", tuple(covariance.shape)
+        )
+
+
+def _excess(change: Array, ratio: Array) -> Array:
     """½(c − log(1+c)) where 1 + c = ratio², also where the ratio is near zero."""
+    xp = array_namespace(change)
     narrow = change < -0.9
-    safe = np.where(narrow, 0.0, change)
-    wide = 0.5 * change - np.log(np.where(narrow, ratio, 1.0))
-    return np.asarray(np.where(narrow, wide, half_excess(safe)))
+    safe = xp.where(narrow, 0.0, change)
+    wide = 0.5 * change - xp.log(xp.where(narrow, ratio, 1.0))
+    return xp.where(narrow, wide, half_excess(safe))
+
+
+def _conditions(factor: Array) -> np.ndarray:
+    """Condition numbers of L L' from Cholesky factors, 2-norm."""
+    values = np.linalg.svd(numpy_of(factor), compute_uv=False)
+    return np.asarray((values[..., 0] / values[..., -1]) ** 2)
 
 
 def _condition(factor: np.ndarray) -> float:
-    """Condition number of L L' from its Cholesky factor, 2-norm (last two axes)."""
-    values = np.linalg.svd(factor, compute_uv=False)
-    return float(np.max((values[..., 0] / values[..., -1]) ** 2))
+    """The largest of them."""
+    return float(np.max(_conditions(factor)))
 
 
-def _kl_slack(value: float, spread: float, relative: float) -> float:
+def _kl_slack(value: np.ndarray, spread: np.ndarray, relative: np.ndarray) -> np.ndarray:
     """First order: dKL ≤ ½ ‖μ‖ ‖w‖ + ‖w‖² for a relative change w of the covariances."""
-    return (
-        (spread + relative) * relative
-        + 2.0 * math.sqrt(max(value, 0.0)) * relative
-        + 64 * EPS * value
-    )
+    size = np.sqrt(np.maximum(value, 0.0))  # of a sum of squares: rounding only
+    return np.asarray((spread + relative) * relative + 2.0 * size * relative + 64 * EPS * value)
 
 
 # --- E2: Theorem B's factor K is tight ------------------------------------------------------------
@@ -204,52 +254,55 @@ class DriftingChain:
 
     Attributes
     ----------
-    eta: η. steps: K, `(n,)`. clip: exact KL of the frame after K steps, `(n,)`; `error_bound` of
-    it. per_step: ε = 2η/(2−η), what one step adds to Theorem B's line. theorem_b: K ε.
-    asymptote: K log(1+η) + ½ log(4/(2+η)) − ½, which `clip` approaches as K η → ∞.
-    ratio: clip / (K ε); its limit as K → ∞ is `limit_ratio` = log(1+η)(2−η)/(2η).
+    eta: η, `(...)`. steps: K, `(n,)`. clip: exact KL of the frame after K steps, `(..., n)`;
+    `error_bound` of it. per_step: ε = 2η/(2−η), what one step adds to Theorem B's line, `(...)`.
+    theorem_b: K ε. asymptote: K log(1+η) + ½ log(4/(2+η)) − ½, which `clip` approaches as K η → ∞.
+    ratio: clip / (K ε); its limit as K → ∞ is `limit_ratio` = log(1+η)(2−η)/(2η), `(...)`.
     """
 
-    eta: float
+    eta: Any
     steps: np.ndarray
-    clip: np.ndarray
-    error_bound: np.ndarray
-    per_step: float
-    asymptote: np.ndarray
-    limit_ratio: float
+    clip: Any
+    error_bound: Any
+    per_step: Any
+    asymptote: Any
+    limit_ratio: Any
     unit: str = "nats"
     theorems: tuple[str, ...] = ("E2", "B")
 
     @property
-    def theorem_b(self) -> np.ndarray:
-        """K ε."""
-        return self.steps * self.per_step
+    def theorem_b(self) -> Any:
+        """K ε, `(..., n)`."""
+        _, (per_step, steps) = floating(per_step=self.per_step, steps=self.steps)
+        return per_step[..., None] * steps
 
     @property
-    def ratio(self) -> np.ndarray:
+    def ratio(self) -> Any:
         """Exact clip KL over Theorem B's bound, in (0, 1)."""
-        return np.asarray(self.clip / self.theorem_b)
+        return self.clip / self.theorem_b
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         arrays = ("steps", "clip", "error_bound", "theorem_b", "asymptote", "ratio")
         return {
-            "eta": self.eta,
             **{name: getattr(self, name).tolist() for name in arrays},
-            "per_step": self.per_step,
-            "limit_ratio": self.limit_ratio,
+            **{
+                name: numpy_of(getattr(self, name)).tolist()
+                for name in ("eta", "per_step", "limit_ratio")
+            },
             "unit": self.unit,
             "theorems": list(self.theorems),
         }
 
     def __repr__(self) -> str:
         return (
-            f"DriftingChain(eta={self.eta:g}, K={int(self.steps[-1])}: clip {self.clip[-1]:.6g} <= "
-            f"theorem_b {self.theorem_b[-1]:.6g} {self.unit}, ratio {self.ratio[-1]:.4g})"
+            f"DriftingChain(eta={_spread(self.eta)}, K={int(self.steps[-1])}: clip "
+            f"{_spread(self.clip[..., -1])} <= theorem_b {_spread(self.theorem_b[..., -1])} "
+            f"{self.unit}, ratio {_spread(self.ratio[..., -1], 4)})"
         )
 
 
-def drifting_chain(eta: float, steps: int | Iterable[int]) -> DriftingChain:
+def drifting_chain(eta: Any, steps: int | Iterable[int]) -> DriftingChain:
     r"""E2: the factor K of Theorem B is tight.
 
     Truth $x' = (1-\eta)x + \xi$, model $x' = (1+\eta)x + \xi$, ξ ~ N(0, 1), both started at the
@@ -261,7 +314,8 @@ def drifting_chain(eta: float, steps: int | Iterable[int]) -> DriftingChain:
 
     so $KL_K = K\log(1+\eta) + O(1)$ with $O(1) \to \tfrac12(\log 2 - 1)$ as η → 0, Kη → ∞.
 
-    Arguments: `eta` η in (0, 1); `steps` K, one count or several, no upper limit in practice.
+    Arguments: `eta` η in (0, 1), a number, an array or a tensor `(...)`; `steps` K, one count or
+    several, no upper limit in practice.
     Returns `DriftingChain`, nats. Raises `ParameterError`.
 
     Source: THEORY, E2.
@@ -270,58 +324,75 @@ def drifting_chain(eta: float, steps: int | Iterable[int]) -> DriftingChain:
     >>> chain.clip.round(3).tolist(), chain.theorem_b.round(3).tolist()
     ([49.596], [50.251])
     """
-    eta = real_number("eta", eta, "in (0, 1)")
-    if not 0.0 < eta < 1.0:
-        raise ParameterError("eta", "in (0, 1)", eta)
-    counts = [steps] if not isinstance(steps, Iterable) else list(steps)
-    if not counts:
-        raise ParameterError("steps", "at least one number of steps", counts)
-    k = np.array([positive_integer("steps", count) for count in counts], dtype=np.float64)
-    growth = 2.0 * k * math.log1p(eta)
-    shrunk = np.exp(-growth)
-    mu = 4.0 * np.expm1(-growth) / (4.0 - (2.0 - eta) * shrunk)
+    refuse_tensors(steps=steps)
+    _, (eta,) = floating(eta=eta, constraint="in (0, 1)")
+    require("eta", "in (0, 1)", eta, (eta > 0.0) & (eta < 1.0))
+    wanted = [steps] if not isinstance(steps, Iterable) else list(steps)
+    if not wanted:
+        raise ParameterError("steps", "at least one number of steps", wanted)
+    count = np.array([positive_integer("steps", item) for item in wanted])
+    xp, (each, k) = floating(eta=eta, steps=count)
+    each = each[..., None]
+    growth = 2.0 * k * xp.log1p(each)
+    shrunk = xp.exp(-growth)
+    mu = 4.0 * xp.expm1(-growth) / (4.0 - (2.0 - each) * shrunk)
     # beyond, 1 + mu loses digits and its logarithm is taken from its closed form
     large = mu < -0.5
-    log_ratio = growth + np.log((4.0 - (2.0 - eta) * shrunk) / (2.0 + eta))
-    clip = np.where(large, 0.5 * (mu + log_ratio), half_excess(np.where(large, 0.0, mu)))
-    asymptote = 0.5 * growth + 0.5 * math.log(4.0 / (2.0 + eta)) - 0.5
+    log_ratio = growth + xp.log((4.0 - (2.0 - each) * shrunk) / (2.0 + each))
+    clip = xp.where(large, 0.5 * (mu + log_ratio), half_excess(xp.where(large, 0.0, mu)))
     return DriftingChain(
-        eta,
-        k.astype(np.int64),
+        plain(eta),
+        count,
         clip,
-        16.0 * EPS * np.where(large, np.abs(growth) + 2.0, clip),
-        2.0 * eta / (2.0 - eta),
-        asymptote,
-        math.log1p(eta) * (2.0 - eta) / (2.0 * eta),
+        16.0 * EPS * xp.where(large, xp.abs(growth) + 2.0, clip),
+        plain(2.0 * eta / (2.0 - eta)),
+        0.5 * growth + 0.5 * xp.log(4.0 / (2.0 + each)) - 0.5,
+        plain(xp.log1p(eta) * (2.0 - eta) / (2.0 * eta)),
     )
 
 
 # --- E3: stable models saturate -------------------------------------------------------------------
 
 
-def geometric_sum(ratio: float, steps: int) -> float:
+def geometric_sum(ratio: Any, steps: Any) -> Any:
     r"""$1 + a + \dots + a^{K-1} = (1-a^K)/(1-a)$, K at a = 1, accurate beside 1 and -1.
 
-    Infinite, with its sign, beyond the range of double precision.
+    Infinite, with its sign, beyond the range of double precision. `ratio` a and `steps` K ≥ 0,
+    numbers, arrays or tensors, broadcast.
 
     >>> geometric_sum(1.0, 5), geometric_sum(-0.5, 2), round(geometric_sum(1 + 1e-12, 1000), 6)
     (5.0, 0.5, 1000.0)
+    >>> geometric_sum([0.5, 1.0], [[1], [2]]).tolist()
+    [[1.0, 1.0], [1.5, 2.0]]
     """
-    if ratio == 1.0:
-        return float(steps)
-    if ratio == 0.0:
-        return float(steps > 0)
-    size = abs(ratio)
-    rate = math.log1p(size - 1.0) if abs(size - 1.0) < 0.5 else math.log(size)
-    flips = ratio < 0.0 and steps % 2 == 1  # a^K < 0: nothing cancels
-    if steps * rate > 700.0:
-        return -math.inf if ratio < 0.0 and not flips else math.inf
-    if flips:
-        return (1.0 + math.exp(steps * rate)) / (1.0 - ratio)
-    return math.expm1(steps * rate) / (ratio - 1.0)
+    xp, (a, k) = floating(ratio=ratio, steps=counts("steps", steps, 0))
+    common_shape(ratio=a, steps=k)
+    return plain(_geometric_sum(xp, a, k))
 
 
-def saturation(error: float, lipschitz: float, steps: int) -> float:
+def _geometric_sum(xp: Any, a: Array, k: Array) -> Array:
+    a, k = a + xp.zeros_like(k), k + xp.zeros_like(a)
+    close, small = xp.abs(a - 1.0) * k < 0.01, xp.abs(a) < 0.5
+    # Σ_j C(K, j+1) (a-1)^j, terms below 0.01^j
+    step = xp.where(close, a - 1.0, 0.0)
+    beside, term = xp.zeros_like(a), k
+    for j in range(9):
+        beside = beside + term
+        term = term * step * (k - j - 1.0) / (j + 2.0)
+    direct = xp.where(small & ~close, a, 0.0)
+    near = (1.0 - direct**k) / (1.0 - direct)
+    other = xp.where(small | close, 2.0, a)
+    grown = k * xp.log(xp.abs(other))
+    flips = (other < 0.0) & (k % 2.0 == 1.0)  # a^K < 0: nothing cancels
+    beyond = grown > 700.0
+    grown = xp.where(beyond, 0.0, grown)
+    far = xp.where(flips, (1.0 + xp.exp(grown)) / (1.0 - other), xp.expm1(grown) / (other - 1.0))
+    endless = xp.where((other < 0.0) & ~flips, -xp.inf, xp.inf)
+    far = xp.where(beyond, endless, far)
+    return xp.where(close, beside, xp.where(small, near, far))
+
+
+def saturation(error: Any, lipschitz: Any, steps: Any) -> Any:
     r"""E3: $W_2(P_K, Q_K) \le e\,(1 + L + \dots + L^{K-1})$ with equal starts.
 
     $e(1-L^K)/(1-L)$, K e at L = 1. Proof: $W_2(P_{k+1}, Q_{k+1}) \le W_2(P_{k+1}, P_k T) +
@@ -331,6 +402,7 @@ def saturation(error: float, lipschitz: float, steps: int) -> float:
     ---------
     error: e, $\max_k (E_P W_2^2)^{1/2}$ of one step of the model from the truth's state.
     lipschitz: L, of the model's kernel T: $W_2(T(x), T(y)) \le L|x-y|$. steps: K.
+        All three are numbers, arrays or tensors that broadcast.
 
     Returns the bound, in the units of a frame; `inf` beyond the range of double precision.
 
@@ -339,20 +411,22 @@ def saturation(error: float, lipschitz: float, steps: int) -> float:
     >>> [round(saturation(0.1, L, 50), 4) for L in (0.8, 1.0, 1.1)]
     [0.5, 5.0, 116.3909]
     """
-    error = _at_least_zero("error", error)
-    lipschitz = _at_least_zero("lipschitz", lipschitz)
-    steps = positive_integer("steps", steps, 0)
-    return error * geometric_sum(lipschitz, steps) if error else 0.0
+    steps = counts("steps", steps, 0)
+    xp, (e, ratio, k) = floating(error=error, lipschitz=lipschitz, steps=steps)
+    _not_negative(error=e, lipschitz=ratio)
+    common_shape(error=e, lipschitz=ratio, steps=k)
+    total = _geometric_sum(xp, ratio, k)
+    return plain(e * xp.where((e == 0.0) & xp.isinf(total), 0.0, total))
 
 
 def smoothed_kl(
-    wasserstein: float,
-    smoothing: float,
+    wasserstein: Any,
+    smoothing: Any,
     *,
-    lipschitz: float = 1.0,
-    local_mean: float = 0.0,
-    local_spread: float = 0.0,
-) -> float:
+    lipschitz: Any = 1.0,
+    local_mean: Any = 0.0,
+    local_spread: Any = 0.0,
+) -> Any:
     r"""E3 in KL form: one Gaussian step turns W2 into KL.
 
     $$KL(P_K\|Q_K) \le \Big(\sqrt{\ell_m} + \frac{L\,W}{\sqrt2\,\sigma}\Big)^2 + \ell_s,
@@ -371,6 +445,7 @@ def smoothed_kl(
     ---------
     wasserstein: W (units of a frame). smoothing: σ² > 0. lipschitz: L.
     local_mean, local_spread: $\ell_m$, $\ell_s$, nats.
+        All are numbers, arrays or tensors that broadcast.
 
     Returns nats. Raises `ParameterError`.
 
@@ -379,15 +454,32 @@ def smoothed_kl(
     >>> smoothed_kl(1.0, 1.0), smoothed_kl(1.0, 1.0, local_mean=0.5)
     (0.5, 2.0)
     """
-    distance = _at_least_zero("wasserstein", wasserstein)
-    variance = real_number("smoothing", smoothing, "a finite number above 0")
-    if variance <= 0.0:
-        raise ParameterError("smoothing", "a finite number above 0", smoothing)
-    lipschitz = _at_least_zero("lipschitz", lipschitz)
-    mean = _at_least_zero("local_mean", local_mean)
-    spread = _at_least_zero("local_spread", local_spread)
-    carried = 0.5 * (lipschitz * distance) ** 2 / variance
-    return carried + mean + 2.0 * math.sqrt(carried) * math.sqrt(mean) + spread
+    xp, (distance, variance, ratio, mean, spread) = floating(
+        wasserstein=wasserstein,
+        smoothing=smoothing,
+        lipschitz=lipschitz,
+        local_mean=local_mean,
+        local_spread=local_spread,
+    )
+    require("smoothing", "a finite number above 0", variance, variance > 0.0)
+    _not_negative(wasserstein=distance, lipschitz=ratio, local_mean=mean, local_spread=spread)
+    common_shape(
+        wasserstein=distance,
+        smoothing=variance,
+        lipschitz=ratio,
+        local_mean=mean,
+        local_spread=spread,
+    )
+    carried = 0.5 * (ratio * distance) ** 2 / variance
+    root = ratio * distance / xp.sqrt(2.0 * variance)
+    wrong = mean > 0.0
+    cross = xp.where(wrong, 2.0 * root * xp.sqrt(xp.where(wrong, mean, 1.0)), 0.0 * root)
+    return plain(carried + mean + cross + spread)
+
+
+def _not_negative(**given: Array) -> None:
+    for name, value in given.items():
+        require(name, "a finite number of at least 0", value, value >= 0.0)
 
 
 def _at_least_zero(parameter: str, value: float) -> float:
@@ -404,10 +496,10 @@ _GAUSSIAN_KERNEL = (
 )
 
 
-def dobrushin_coefficient(kernel: Any) -> float:
+def dobrushin_coefficient(kernel: Any) -> Any:
     r"""$\eta = \max_{x,y} TV(T(x), T(y))$ of a finite kernel, rows T(x).
 
-    Arguments: `kernel` `(n, n)` row-stochastic matrix. Returns a number in [0, 1].
+    Arguments: `kernel` `(..., n, n)` row-stochastic matrices. Returns `(...)` in [0, 1].
 
     Raises `ParameterError` for a matrix that is not stochastic and `RefusedError` for a Gaussian
     video or generator.
@@ -417,26 +509,29 @@ def dobrushin_coefficient(kernel: Any) -> float:
     """
     if isinstance(kernel, (GaussianVideo, Generator)):
         raise RefusedError(_GAUSSIAN_KERNEL)
-    matrix = finite_array("kernel", kernel)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
-        raise ParameterError("kernel", "a square matrix", matrix.shape)
-    if np.any(matrix < 0.0):
-        raise ParameterError("kernel", "non-negative", float(matrix.min()))
-    rows = matrix.sum(axis=1)
-    if np.max(np.abs(rows - 1.0)) > 64.0 * EPS * matrix.shape[0]:
-        raise ParameterError(
-            "kernel", "of rows that sum to 1", float(rows[np.argmax(abs(rows - 1))])
-        )
-    return float(max(0.5 * np.abs(matrix - row).sum(axis=1).max() for row in matrix))
+    xp, (matrix,) = floating(kernel=kernel)
+    if matrix.ndim < 2 or matrix.shape[-2] != matrix.shape[-1] or matrix.shape[-1] == 0:
+        raise ParameterError("kernel", "square matrices (..., n, n)", tuple(matrix.shape))
+    require("kernel", "non-negative", matrix, matrix >= 0.0)
+    sums = xp.sum(matrix, axis=-1)
+    slack = 64.0 * EPS * matrix.shape[-1]
+    require("kernel", "of rows that sum to 1", sums, xp.abs(sums - 1.0) <= slack)
+    found = xp.zeros_like(sums[..., 0])
+    for row in range(matrix.shape[-1]):
+        apart = 0.5 * xp.sum(xp.abs(matrix - matrix[..., row : row + 1, :]), axis=-1)
+        here = xp.max(apart, axis=-1)
+        found = xp.where(here > found, here, found)
+    return plain(found)
 
 
-def total_variation_saturation(error: float, kernel: Any, steps: int) -> float:
+def total_variation_saturation(error: Any, kernel: Any, steps: Any) -> Any:
     r"""E3 in total variation, for finite kernels: $TV_K \le e\,(1-\eta^K)/(1-\eta)$.
 
     Arguments
     ---------
     error: e, max over k of $E_P TV(P(\cdot|x_k), T(x_k))$.
-    kernel: the model's row-stochastic matrix T, of Dobrushin coefficient η. steps: K.
+    kernel: the model's row-stochastic matrix T `(..., n, n)`, of Dobrushin coefficient η.
+    steps: K. `error` and `steps` broadcast with the leading axes of `kernel`.
 
     Returns a number that bounds a total variation distance (at most 1).
 
@@ -447,10 +542,12 @@ def total_variation_saturation(error: float, kernel: Any, steps: int) -> float:
     >>> round(total_variation_saturation(0.05, [[0.9, 0.1], [0.3, 0.7]], 1000), 12)
     0.125
     """
-    error = _at_least_zero("error", error)
-    if error > 1.0:
-        raise ParameterError("error", "at most 1 (a total variation distance)", error)
-    return min(saturation(error, dobrushin_coefficient(kernel), steps), 1.0)
+    coefficient = dobrushin_coefficient(kernel)
+    xp, (e,) = floating(error=error)
+    _not_negative(error=e)
+    require("error", "at most 1 (a total variation distance)", e, e <= 1.0)
+    xp, (bound,) = floating(infinite=("bound",), bound=saturation(e, coefficient, steps))
+    return plain(xp.where(bound > 1.0, 1.0, bound))
 
 
 # --- E4: what drifts cannot be hidden -------------------------------------------------------------
@@ -463,8 +560,8 @@ def drift_bound(truth_mean: Any, model_mean: Any, model_covariance: Any) -> Encl
     $Q^{-1}\delta$ and gives $\tfrac12\,\delta'Q^{-1}\delta$, the mean term of the Gaussian KL. It
     holds for every P with that mean, Gaussian or not.
 
-    Arguments: `truth_mean`, `model_mean` `(n,)`; `model_covariance` Q `(n, n)`. Returns an
-    `Enclosure`, nats.
+    Arguments: `truth_mean`, `model_mean` `(..., n)`; `model_covariance` Q `(..., n, n)`; leading
+    axes broadcast. Returns an `Enclosure`, nats.
 
     Raises `ParameterError`, `NotPositiveDefiniteError`.
 
@@ -473,18 +570,25 @@ def drift_bound(truth_mean: Any, model_mean: Any, model_covariance: Any) -> Encl
     >>> drift_bound([0.0, 0.0], [1.0, 0.0], [[2.0, 1.0], [1.0, 1.0]]).value
     0.5
     """
-    mean_q, q = _law("model", (model_mean, model_covariance), 1)
-    mean_p = finite_array("truth mean", truth_mean)
-    if mean_p.shape != mean_q.shape:
-        raise ParameterError("truth mean", f"of shape {mean_q.shape}", mean_p.shape)
+    xp, (mean_p, mean_q, q) = floating(
+        **{"truth mean": truth_mean, "model mean": model_mean, "model covariance": model_covariance}
+    )
+    _check_law("model", mean_q, q, 1)
+    if mean_p.ndim == 0 or mean_p.shape[-1] != mean_q.shape[-1]:
+        expected = f"of shape (..., {mean_q.shape[-1]})"
+        raise ParameterError("truth mean", expected, tuple(mean_p.shape))
+    common_shape(
+        {"truth mean": 1, "model mean": 1, "model covariance": 2},
+        **{"truth mean": mean_p, "model mean": mean_q, "model covariance": q},
+    )
     factor = cholesky(q, "model covariance")
-    shift = scipy.linalg.solve_triangular(factor, mean_p - mean_q, lower=True)
-    value = 0.5 * float(shift @ shift)
-    error = 8.0 * EPS * (q.shape[0] + 8) * _condition(factor) * value
-    return Enclosure.around(value, error, least=0.0, theorems=("E4",))
+    shift = solve_lower(factor, (mean_p - mean_q)[..., None])[..., 0]
+    value = 0.5 * xp.sum(shift * shift, axis=-1)
+    slack = 8.0 * EPS * (q.shape[-1] + 8) * xp.asarray(_conditions(factor), device=value.device)
+    return Enclosure.around(plain(value), plain(slack * value), least=0.0, theorems=("E4",))
 
 
-def eigenvector_drift(bias: float, eigenvalue: float, steps: int, variance: float) -> Enclosure:
+def eigenvector_drift(bias: Any, eigenvalue: Any, steps: Any, variance: Any) -> Enclosure:
     r"""E4 along a left eigenvector of the model's transition, in closed form.
 
     $$KL(P_K\|Q_K) \ge \frac{\mu^2}{2v_K}\Big(\frac{1-a^K}{1-a}\Big)^2$$
@@ -497,6 +601,7 @@ def eigenvector_drift(bias: float, eigenvalue: float, steps: int, variance: floa
     ---------
     bias: μ = u'b. eigenvalue: a, real. steps: K.
     variance: $v_K = \mathrm{Var}_Q(u'x_K)$ > 0.
+        All four are numbers, arrays or tensors that broadcast.
 
     Returns an `Enclosure`, nats. Raises `ParameterError`.
 
@@ -505,19 +610,22 @@ def eigenvector_drift(bias: float, eigenvalue: float, steps: int, variance: floa
     >>> eigenvector_drift(0.1, 1.0, 10, 1.0).value
     0.5
     """
-    bias = real_number("bias", bias)
-    eigenvalue = real_number("eigenvalue", eigenvalue)
-    steps = positive_integer("steps", steps, 0)
-    variance = real_number("variance", variance, "a finite number above 0")
-    if variance <= 0.0:
-        raise ParameterError("variance", "a finite number above 0", variance)
-    drift = bias * geometric_sum(eigenvalue, steps) if bias else 0.0
-    value = 0.5 * drift * drift / variance
-    if not math.isfinite(value):
-        reason = "the drift is beyond the range of double precision"
-        return Enclosure(math.inf, 0.0, math.inf, theorems=("E4",), reason=reason)
-    error = 16.0 * EPS * (steps + 4.0) * value
-    return Enclosure.around(value, error, least=0.0, theorems=("E4",))
+    steps = counts("steps", steps, 0)
+    xp, (mu, a, k, v) = floating(bias=bias, eigenvalue=eigenvalue, steps=steps, variance=variance)
+    require("variance", "a finite number above 0", v, v > 0.0)
+    common_shape(bias=mu, eigenvalue=a, steps=k, variance=v)
+    total = _geometric_sum(xp, a, k)
+    drift = mu * xp.where((mu == 0.0) & xp.isinf(total), 0.0, total)
+    with np.errstate(over="ignore"):
+        value = 0.5 * drift * drift / v
+    lost = ~xp.isfinite(value)
+    error = 16.0 * EPS * (k + 4.0) * xp.where(lost, 0.0, value)
+    lower = xp.where(lost, 0.0, value - error)
+    lower = xp.where(lower < 0.0, 0.0, lower)
+    reason = "the drift is beyond the range of double precision" if bool(xp.any(lost)) else None
+    return Enclosure(
+        plain(value), plain(lower), plain(value + error), theorems=("E4",), reason=reason
+    )
 
 
 # --- E5: the trade-off ----------------------------------------------------------------------------
@@ -530,19 +638,19 @@ class TradeOff:
     Attributes
     ----------
     window_lengths: r, `(R,)` frames. frame: k, the frame asked about.
-    memory_bottleneck: MB_r of frame k, `(R,)`. bias: E_Q x_k − E_P x_k, `(R,)`, exact; and its
-    limit `asymptotic_bias` μ(1+r v/s). drift: KL of frame k, which is E4's bound bias²/2(v+s)
+    memory_bottleneck: MB_r of frame k, `(..., R)`. bias: E_Q x_k − E_P x_k, `(..., R)`, exact; and
+    its limit `asymptotic_bias` μ(1+r v/s). drift: KL of frame k, which is E4's bound bias²/2(v+s)
     exactly: any r + 1 consecutive frames have the truth's covariance (M7). unit: of both
-    informations; `error_bound` of them.
+    informations; `error_bound` of them, `(...)`.
     """
 
     window_lengths: np.ndarray
     frame: int
-    memory_bottleneck: np.ndarray
-    bias: np.ndarray
-    asymptotic_bias: np.ndarray
-    drift: np.ndarray
-    error_bound: float
+    memory_bottleneck: Any
+    bias: Any
+    asymptotic_bias: Any
+    drift: Any
+    error_bound: Any
     unit: str = "nats"
     theorems: tuple[str, ...] = ("E5", "R5", "E4")
 
@@ -552,29 +660,28 @@ class TradeOff:
         return {
             "frame": self.frame,
             **{name: getattr(self, name).tolist() for name in arrays},
-            "error_bound": self.error_bound,
+            "error_bound": numpy_of(self.error_bound).tolist(),
             "unit": self.unit,
             "theorems": list(self.theorems),
         }
 
     def __repr__(self) -> str:
         pairs = ", ".join(
-            f"r={r}: MB {mb:.4g}, drift {drift:.4g}"
-            for r, mb, drift in zip(
-                self.window_lengths, self.memory_bottleneck, self.drift, strict=True
-            )
+            f"r={r}: MB {_spread(self.memory_bottleneck[..., i], 4)}, drift "
+            f"{_spread(self.drift[..., i], 4)}"
+            for i, r in enumerate(self.window_lengths)
         )
         return f"TradeOff(frame {self.frame}; {pairs}; {self.unit})"
 
 
 def memory_trade_off(
     window_lengths: int | Iterable[int],
-    noise_variance: float,
-    bias: float,
+    noise_variance: Any,
+    bias: Any,
     *,
     frame: int,
-    latent_variance: float = 1.0,
-    level: float = 0.0,
+    latent_variance: Any = 1.0,
+    level: Any = 0.0,
 ) -> TradeOff:
     r"""E5: better memory forgets its own errors more slowly.
 
@@ -592,6 +699,7 @@ def memory_trade_off(
     window_lengths: r ≥ 0, one or several. noise_variance: s > 0. bias: μ. frame: k ≥ 1.
     latent_variance: v > 0. level: OU time of the frames, 0 for clean ones: at level t read
     $s + \sigma^2(t)/\alpha^2(t)$ for s; `bias` is then that of the noisy frame.
+        s, μ, v and t are numbers, arrays or tensors that broadcast.
 
     Returns `TradeOff`, informations in nats. Raises `ParameterError`.
 
@@ -603,44 +711,57 @@ def memory_trade_off(
     >>> bool(np.all(np.diff(result.memory_bottleneck) < 0))
     True
     """
+    refuse_tensors(window_lengths=window_lengths)
     items = window_lengths if isinstance(window_lengths, Iterable) else [window_lengths]
     lengths = np.array([positive_integer("window_lengths", item, 0) for item in items], dtype=int)
     if lengths.size == 0:
         raise ParameterError("window_lengths", "at least one number of frames", [])
     frame = positive_integer("frame", frame)
-    s, v = (
-        real_number(name, value, "a finite number above 0")
-        for name, value in (
-            ("noise_variance", noise_variance),
-            ("latent_variance", latent_variance),
-        )
+    xp, (s, v, mu, t, r) = floating(
+        noise_variance=noise_variance,
+        latent_variance=latent_variance,
+        bias=bias,
+        level=level,
+        window_lengths=lengths,
     )
-    for name, value in (("noise_variance", s), ("latent_variance", v)):
-        if value <= 0.0:
-            raise ParameterError(name, "a finite number above 0", value)
-    mu = real_number("bias", bias)
-    level = _at_least_zero("level", level)
-    scale = math.exp(-2.0 * level)
-    v, s = scale * v, scale * s - math.expm1(-2.0 * level)
-    ratio = s / v
-    used = np.minimum(lengths, frame - 1).astype(float)
+    require("noise_variance", "a finite number above 0", s, s > 0.0)
+    require("latent_variance", "a finite number above 0", v, v > 0.0)
+    require("level", "a finite number of at least 0", t, t >= 0.0)
+    common_shape(noise_variance=s, latent_variance=v, bias=mu, level=t)
+    scale = xp.exp(-2.0 * t)
+    v, s = scale * v, scale * s - xp.expm1(-2.0 * t)
+    s, mu = s + xp.zeros_like(mu), mu + xp.zeros_like(s)
+    ratio = (s / v)[..., None]
+    used = xp.where(r < frame - 1.0, r, frame - 1.0)
     # log(1+x) - log(1+y) = log1p((x - y)/(1 + y)), which keeps the digits of a small difference
     all_past = frame - 1.0
     gap = (all_past - used) / ((used + ratio) * (all_past + ratio))
-    forgotten = 0.5 * np.log1p(gap / (1.0 + 1.0 / (all_past + ratio)))
-    means = mu * np.array([_static_latent_drift(int(r), ratio, frame) for r in lengths])
-    drift = 0.5 * means**2 / (v + s)
-    error = 16.0 * EPS * (frame + 8.0) * float(np.max(drift + np.abs(forgotten)))
-    return TradeOff(lengths, frame, forgotten, means, mu * (1.0 + lengths / ratio), drift, error)
+    forgotten = 0.5 * xp.log1p(gap / (1.0 + 1.0 / (all_past + ratio)))
+    drifts = [_static_latent_drift(int(item), ratio[..., 0], frame) for item in lengths]
+    means = mu[..., None] * xp.stack(drifts, axis=-1)
+    drift = 0.5 * means**2 / (v + s)[..., None]
+    worst = xp.max(drift + xp.abs(forgotten), axis=-1)
+    error = plain(16.0 * EPS * (frame + 8.0) * worst)
+    limit = mu[..., None] * (1.0 + r / ratio)
+    return TradeOff(lengths, frame, forgotten, means, limit, drift, error)
 
 
-def _static_latent_drift(memory: int, ratio: float, frame: int) -> float:
-    """Mean of the model's frame k for a unit bias a step."""
-    means = np.zeros(frame)
+def _static_latent_drift(memory: int, ratio: Array, frame: int) -> Array:
+    """Mean of the model's frame k for a unit bias a step, of the shape of `ratio`."""
+    if is_tensor(ratio):
+        xp = array_namespace(ratio)
+        drawn = [xp.ones_like(ratio)]
+        for k in range(1, frame):
+            used = min(memory, k)
+            held = sum(drawn[k - used :]) if used else xp.zeros_like(ratio)
+            drawn.append(1.0 + held / (used + ratio) if used else xp.ones_like(ratio))
+        return drawn[-1]
+    means = np.zeros((frame, *ratio.shape))
     for k in range(frame):
         used = min(memory, k)
-        means[k] = 1.0 + means[k - used : k].sum() / (used + ratio)
-    return float(means[-1])
+        held = means[k - used : k].sum(axis=0)
+        means[k] = 1.0 + (held / (used + ratio) if used else 0.0)
+    return means[-1]
 
 
 # --- the two-sided answer along K -----------------------------------------------------------------

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import arvdm_theory
+from arvdm_theory._progress import report
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.decomposition import decompose
 from arvdm_theory.errors import ArvdmError, ParameterError
@@ -479,7 +480,9 @@ def _memory_curve(
     noised = window_memory_bottleneck(candidate.video, windows, horizon=horizon, level=level)
     block = _block_length(fit)
     refits, failed, fell_back = [], 0, 0
-    for pieces in _moving_blocks(fit.scores, block, replicates, seed):
+    pieces_of = _moving_blocks(fit.scores, block, replicates, seed)
+    for count, pieces in enumerate(pieces_of):
+        report(f"refits of {candidate.family}", count, replicates)
         try:
             video = candidate.refit(pieces)
             refit = window_memory_bottleneck(video, windows, horizon=horizon)

@@ -12,11 +12,11 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
-
-import numpy as np
 
 import arvdm_theory
 from arvdm_theory import specification
@@ -130,7 +130,12 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     decompose = commands["decompose"]
     decompose.add_argument("spec", metavar="SPEC", help="JSON file, or - for standard input")
-    _output(decompose, unit=True)
+    decompose.add_argument(
+        "--totals",
+        action="store_true",
+        help="totals alone: any number of steps, and a video that settles takes no longer",
+    )
+    _output(decompose, unit=True, long=True)
 
     memory = commands["memory"]
     memory.add_argument(
@@ -153,7 +158,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         help="nats (or bits) of a memory",
     )
     memory.add_argument("--level", type=float, default=0.0, help="OU time of the frames (0: clean)")
-    _output(memory, unit=True)
+    _output(memory, unit=True, long=True)
 
     analyze = commands["analyze"]
     analyze.add_argument("video", metavar="VIDEO", help=".mp4, .gif, .npy or .npz")
@@ -173,7 +178,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         metavar="d",
         help="principal components to keep, or (below 1) the share of variance to keep",
     )
-    _output(analyze)
+    _output(analyze, long=True)
 
     formula = commands["formula"]
     formula.add_argument("name", metavar="NAME", nargs="?", help="without one, all are listed")
@@ -191,8 +196,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     return parser, commands
 
 
-def _output(parser: argparse.ArgumentParser, *, unit: bool = False) -> None:
+def _output(parser: argparse.ArgumentParser, *, unit: bool = False, long: bool = False) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if long:
+        parser.add_argument("--quiet", action="store_true", help="show no progress")
     if unit:
         parser.add_argument("--unit", choices=("nats", "bits"), default="nats")
 
@@ -225,6 +232,40 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+@contextmanager
+def _progress(arguments: argparse.Namespace) -> Iterator[None]:
+    """One line on standard error that says how far long work is, gone when it is done.
+
+    On a terminal only, from `_PATIENCE` seconds on, and neither with --quiet nor with --json.
+    """
+    from arvdm_theory._progress import listening
+
+    quiet = getattr(arguments, "quiet", True) or arguments.json
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    shown, due = False, time.monotonic() + _PATIENCE
+
+    def listener(what: str, done: int, whole: int) -> None:
+        nonlocal shown, due
+        now = time.monotonic()
+        if now >= due:
+            shown, due = True, now + _EVERY
+            share = f"{done:,} of {whole:,}".replace(",", " ")
+            print(f"\r\x1b[K{what}: {share}", end="", file=sys.stderr, flush=True)
+
+    try:
+        with listening(listener):
+            yield
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+_PATIENCE, _EVERY = 2.0, 0.2
+"""Seconds before progress is shown, and between two looks at it."""
 
 
 def _aligned(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -444,11 +485,13 @@ def _decompose(arguments: argparse.Namespace) -> str:
         spec = specification.read_bytes(sys.stdin.buffer.read())
     else:
         spec = specification.read_file(arguments.spec)
-    plan = spec.schedule.roll_out(steps=spec.steps, frames=spec.frames)
-    np.empty((len(_TITLES), plan.steps))  # what is printed per step must fit, before it is computed
-    result = decompose(
-        spec.video, spec.schedule, spec.generator, steps=spec.steps, frames=spec.frames
-    )
+    length: dict[str, Any] = {"steps": spec.steps, "frames": spec.frames}
+    world = (spec.video, spec.schedule, spec.generator)
+    result: Any
+    if arguments.totals:
+        result = decompose(*world, **length, per_step=False)
+    else:
+        result = decompose(*world, **length)
     if arguments.json:
         return json.dumps(result.to_json(arguments.unit), allow_nan=False)
     return _table(result, arguments.unit)
@@ -460,16 +503,20 @@ def _table(result: Any, unit: str) -> str:
     columns = [
         name
         for name in ("nie", "see", "de", "see_plus_de", "mb", "output", "clip")
-        if data[f"{name}_per_step"] is not None
+        if data.get(f"{name}_per_step") is not None
         and not (name == "see_plus_de" and data["see"] is not None)
     ]
     head = f"{result.schedule!r}\n{result.generator!r}\n{result.video!r}\n"
     head += f"{data['steps']} AR steps, {data['frames']} frames"
     if data["surplus_frames"]:
         head += f" ({data['surplus_frames']} more generated and cut)"
-    lines = [head + f"; {unit}", "", "step " + " ".join(f"{name:>12}" for name in columns)]
-    steps = range(data["steps"])
-    shown = [*steps] if data["steps"] <= 20 else [*steps[:10], None, *steps[-9:]]
+    lines = [head + f"; {unit}"]
+    steps = range(data["steps"] if columns else 0)
+    if columns:
+        lines += ["", "step " + " ".join(f"{name:>12}" for name in columns)]
+    elif data["settled"] is not None:
+        lines.append(f"every step from {data['settled']} on is the same, to rounding")
+    shown = [*steps] if len(steps) <= 20 else [*steps[:10], None, *steps[-9:]]
     for k in shown:
         if k is None:
             lines.append(" ...")
@@ -550,7 +597,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parsed = _parsed(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
-        text = _RUN[parsed.command](parsed)
+        with _progress(parsed):
+            text = _RUN[parsed.command](parsed)
     except ArvdmError as error:
         print(f"arvdm: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

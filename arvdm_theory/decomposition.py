@@ -13,7 +13,8 @@ generic in the array namespace.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -31,11 +32,14 @@ from arvdm_theory._gaussian import (
     identity_like,
     posterior_covariance,
     symmetrise,
+    total_excess,
     trace,
     transpose,
 )
-from arvdm_theory._innovations import BlockKL, OutputKL
+from arvdm_theory._innovations import BlockKL, Composition, OutputKL
+from arvdm_theory._progress import report
 from arvdm_theory._window_law import DenseLaws, KalmanLaws, Law, WindowLaw, window_laws
+from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, RefusedError
 from arvdm_theory.generator import (
     AffineDenoiser,
@@ -61,12 +65,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Decomposition",
     "ScheduleComparison",
+    "StepTerms",
     "Totals",
     "compare_schedules",
     "decompose",
     "discretisation_error",
     "memory_bottleneck",
     "noise_initialisation_error",
+    "step_terms",
 ]
 
 Array = Any
@@ -540,7 +546,9 @@ def decompose(
 
     Returns a `Decomposition`, or `Totals` if not `per_step`, in nats.
 
-    Raises `ParameterError` (bad input) and its named subclasses.
+    Raises `ParameterError` (bad input) and its named subclasses, before anything is computed also
+    for what would not fit: more than 10 million steps if `per_step` (`step_terms` streams them), a
+    dense law larger than this machine's memory.
 
     Source: THEORY, Theorem A, Corollary A, 2.1, 2.2, Theorem B, and the closed forms of section 5;
     the paper's long-video and short-clip theorems.
@@ -559,16 +567,11 @@ def decompose(
         raise ParameterError("per_step", "True or False", per_step)
     generator = Generator() if generator is None else generator
     plan = schedule.roll_out(steps=steps, frames=frames)
+    if per_step:
+        _check_storage(plan)
     calculate = _decompose if per_step else _totals
-    try:
-        with np.errstate(over="raise", invalid="raise", divide="raise"):
-            result = calculate(video, schedule, generator, plan, law)
-    except (FloatingPointError, OverflowError, np.linalg.LinAlgError) as error:
-        raise ParameterError(
-            "video, schedule and generator",
-            "within the range of double precision",
-            f"values that are not ({error})",
-        ) from None
+    with _in_range():
+        result = calculate(video, schedule, generator, plan, law)
     for name in _TOTALS:
         value = getattr(result, name)
         if value is not None and not np.isfinite(value):
@@ -578,6 +581,96 @@ def decompose(
                 f"{name} {value}",
             )
     return result
+
+
+@contextmanager
+def _in_range() -> Iterator[None]:
+    """Overflow is an error, and is reported as one of the input."""
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            yield
+    except (FloatingPointError, OverflowError, np.linalg.LinAlgError) as error:
+        raise ParameterError(
+            "video, schedule and generator",
+            "within the range of double precision",
+            f"values that are not ({error})",
+        ) from None
+
+
+def _check_storage(plan: RollOut) -> None:
+    if plan.steps > _MOST_STEPS:
+        size = plan.steps * _BYTES_A_STEP / 2**30
+        raise ParameterError(
+            "steps",
+            f"at most {_MOST_STEPS} for arrays with an entry a step: per_step=False gives the "
+            "totals alone, step_terms the steps in blocks",
+            f"{plan.steps} (about {size:.3g} GiB)",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StepTerms:
+    """Theorem A's terms, output and clip KL of consecutive AR steps, in nats; see `step_terms`.
+
+    `first`: number of the first of them (from 1). Arrays have one entry a step, `None` where
+    `Decomposition` has none.
+    """
+
+    first: int
+    nie: np.ndarray
+    see: np.ndarray | None
+    de: np.ndarray | None
+    see_plus_de: np.ndarray | None
+    mb: np.ndarray
+    output: np.ndarray | None
+    clip: np.ndarray | None
+
+
+def step_terms(
+    video: GaussianVideo,
+    schedule: Schedule,
+    generator: Generator | None = None,
+    *,
+    steps: int | None = None,
+    frames: int | None = None,
+    block: int = 64,
+) -> Iterator[StepTerms]:
+    r"""The per-step terms of a `decompose`, block after block: memory independent of K.
+
+    Arguments: as for `decompose`; `block`, AR steps at a time.
+    Yields `StepTerms` in order, nats; stop when enough has been seen.
+
+    Raises `ParameterError` as `decompose` does, at once; and for a video without a finite state,
+    whose steps are calculated together: `decompose` has them all.
+
+    Source: THEORY, Theorem A and section 5.
+
+    >>> from arvdm_theory.video import Autoregressive
+    >>> schedule = Schedule.fifo(4, t_max=3.0, t_min=0.05, substeps=4)
+    >>> video = Autoregressive([0.5, 0.4], 0.3)
+    >>> found = step_terms(video, schedule, steps=1_000_000_000, block=8)
+    >>> next(found).mb.shape, next(found).first
+    ((8,), 9)
+    """
+    generator = Generator() if generator is None else generator
+    plan, block = schedule.roll_out(steps=steps, frames=frames), positive_integer("block", block)
+    with _in_range():
+        laws = resolved_laws(video, schedule, generator, plan.steps, "kalman")
+        recursion = _Recursion(laws, plan, "kalman")
+    if not recursion.linear:
+        raise ParameterError("generator.denoiser.video", "one with a finite state", "none")
+    return _blocks_of(recursion, block)
+
+
+def _blocks_of(recursion: _Recursion, size: int) -> Iterator[StepTerms]:
+    while recursion.taken < recursion.plan.steps:
+        first = recursion.taken + 1
+        with _in_range():
+            block = recursion.take(size)
+        terms = block.terms
+        yield StepTerms(
+            first, block.nie, terms.see, terms.de, terms.both, block.mb, block.output, block.clip
+        )
 
 
 def _decompose(
@@ -647,10 +740,18 @@ def _totals(
         return _summed(_decompose(video, schedule, generator, plan, law))
     total, steady = None, None
     while recursion.taken < plan.steps and steady is None:
-        block = recursion.take(_SETTLING_STEPS)
-        last = block
+        if recursion.taken >= _PATIENCE and plan.steps > _MOST_STEPS:
+            raise ParameterError(
+                "steps",
+                f"at most {_MOST_STEPS} for a roll-out that has no steady state after "
+                f"{recursion.taken} AR steps, so that each has to be taken",
+                plan.steps,
+            )
+        block = recursion.take(min(_SETTLING_STEPS, max(16, recursion.taken)))
         total = block.total() if total is None else _Block.merged([total, block.total()]).total()
-        if recursion.taken < plan.steps - 1 and recursion.settled():
+        if recursion.taken + _LAST_STEPS < plan.steps and recursion.settled():
+            last = recursion.take(_LAST_STEPS)
+            total = _Block.merged([total, last.total()]).total()
             steady = recursion.finish(last)
     assert total is not None and recursion.first is not None
     settled = None
@@ -783,10 +884,20 @@ def _innovation_errors(block: _Block, sampler: str) -> dict[str, float]:
     return errors
 
 
-_SETTLING_STEPS = 64
-"""AR steps between two looks at whether the recursion has settled."""
+_MOST_STEPS = 10_000_000
+"""AR steps whose terms are kept one by one, of about `_BYTES_A_STEP` bytes."""
+_BYTES_A_STEP = 8 * 12
 
-_BLOCK_STEPS = 1024
+_PATIENCE = 1 << 17
+"""AR steps to wait for a steady state before more than `_MOST_STEPS` are refused."""
+
+_SETTLING_STEPS = 64
+"""AR steps between two looks at whether the recursion has settled, fewer at first."""
+
+_LAST_STEPS = 8
+"""AR steps taken once it has: how much they still differ bounds what all others would."""
+
+_BLOCK_STEPS = 128
 """AR steps whose window laws are held at a time, where the law is a Kalman law."""
 
 
@@ -913,7 +1024,7 @@ class _Recursion:
         for name in ("nie", "mb", "see", "de", "both", "path"):
             steps = getattr(last if hasattr(last, name) else last.terms, name)
             if steps is not None and steps.size > 1:
-                change = float(np.abs(np.diff(steps[-8:])).max())
+                change = float(np.abs(np.diff(steps)).max())
                 key = "see_plus_de" if name == "both" else name
                 switching[key] = left * change * amplified
         if "see_plus_de" in switching:
@@ -960,13 +1071,17 @@ class _Recursion:
             self.first = world
             self.output = None if world.truth.drive is None else OutputKL(world)
         self.taken += steps
+        report("AR steps", self.taken, self.plan.steps)
         schedule, truth = world.schedule, world.truth
         gammas = np.repeat(schedule.gammas, world.video.dim, axis=1)
         fresh = schedule.stride * world.video.dim
         law = (truth.given_past, truth.prediction, truth.mean)
         nie = noise_initialisation_error(*law, gammas[0], schedule.t_max, fresh)
         mb = memory_bottleneck(truth.given_past, truth.forgotten, gammas[0], gammas[-1])
-        terms = _sampling_terms(world)
+        composed = None
+        if self.output is not None and not self.output_lost:
+            composed = Composition(world)
+        terms = _sampling_terms(world, composed)
         path, path_error = None, 0.0
         if world.generator.sampler in ("exponential_integrator", "euler_maruyama"):
             path, path_error = _path_terms(world)
@@ -976,9 +1091,9 @@ class _Recursion:
             known = memory_bottleneck(kept.given_past, kept.forgotten, gammas[0], gammas[-1])
             renoising = np.asarray(mb - known)
         output = clip = None
-        if self.output is not None and not self.output_lost:
+        if composed is not None:
             surplus = self.plan.surplus if self.taken == self.plan.steps else 0
-            output, clip = self._output(world, fresh - surplus * world.video.dim)
+            output, clip = self._output(composed, fresh - surplus * world.video.dim)
         return _Block(
             np.asarray(nie),
             np.asarray(mb),
@@ -998,10 +1113,10 @@ class _Recursion:
             },
         )
 
-    def _output(self, world: Resolved, frames: int) -> tuple[BlockKL | None, BlockKL | None]:
+    def _output(self, composed: Composition, frames: int) -> tuple[BlockKL | None, BlockKL | None]:
         assert self.output is not None
         try:
-            return self.output.advance(world, frames)
+            return self.output.advance(composed.world, composed.maps(), frames)
         except (NotPositiveDefiniteError, FloatingPointError, np.linalg.LinAlgError):
             self.output_lost = True
             return None, None
@@ -1089,8 +1204,11 @@ class _SamplingTerms:
         )
 
 
-def _sampling_terms(world: Resolved) -> _SamplingTerms:
-    """SEE_k and DE_k of the model's one-step kernels against the truth's (2, 2.2)."""
+def _sampling_terms(world: Resolved, also: Composition | None = None) -> _SamplingTerms:
+    """SEE_k and DE_k of the model's one-step kernels against the truth's (2, 2.2).
+
+    `also`: what composes the same kernels into AR steps.
+    """
     schedule, sampler, truth = world.schedule, world.generator.sampler, world.truth
     see, de = np.zeros(world.steps), np.zeros(world.steps)
     slack = np.zeros(world.steps)  # SEE that rounding of the window laws could cause
@@ -1098,7 +1216,7 @@ def _sampling_terms(world: Resolved) -> _SamplingTerms:
     slip = truth.slip + world.belief.slip
     eta = truth.rounding + world.belief.rounding
     for law in (truth, world.belief):
-        eta = eta + 2.0 * np.linalg.norm(law.forgotten, 2, axis=(-2, -1)) * law.slip + law.slip**2
+        eta = eta + 2.0 * law.loading * law.slip + law.slip**2
     exact = isinstance(world.generator.denoiser, Exact) and world.belief is truth
     growth = 1.0
     for n in range(int(schedule.substeps or 0)):
@@ -1107,19 +1225,21 @@ def _sampling_terms(world: Resolved) -> _SamplingTerms:
         if not moving.any():
             continue
         best = affine_denoiser(Exact(), truth, truth, start, n)
-        model = best if exact else world.denoiser_at(n)
+        model = best if exact else world.denoiser_at(n, best)
         gap = np.repeat(noise.gamma(end) - noise.gamma(start), world.video.dim)
         keep = np.eye(gap.size) - best.window * np.repeat(noise.alpha(start), world.video.dim)
-        weight = _weight(truth.given_context, np.repeat(noise.gamma(start), world.video.dim))
+        # W = G (I + S G)^{-1} = G (I - V G), the Frobenius norm for the spectral one
+        weight = np.repeat(noise.gamma(start), world.video.dim)[:, None] * keep
         reach = np.sum(gap[:, None] * keep**2, axis=(-2, -1))
-        slack += 0.5 * reach * (eta**2 * np.linalg.norm(weight, 2, axis=(-2, -1)) + slip**2)
+        slack += 0.5 * reach * (eta**2 * np.sqrt(np.sum(weight**2, axis=(-2, -1))) + slip**2)
         de_slack += 0.5 * eta * reach
         kernel = world.kernel_at(n, model)
+        if also is not None:
+            also.add(n, best, model, kernel)
         growth = max(growth, float(np.sum(kernel.window**2, axis=(-2, -1)).max()))
         if sampler == "ancestral":
             root = np.sqrt(gap)
-            ratio = root[:, None] * best.posterior * root
-            de += np.sum(half_excess(np.linalg.eigvalsh(ratio)), axis=-1)
+            de += np.asarray(total_excess(root[:, None] * best.posterior * root))
             if not exact:
                 difference = _Error.between(model, best)
                 see += 0.5 * difference.scaled(root).second_moment(truth, start)
@@ -1332,8 +1452,7 @@ def _noise_error(truth: WindowLaw, schedule: Schedule, nie: np.ndarray) -> float
 def _memory_error(truth: WindowLaw, gammas: np.ndarray, mb: np.ndarray) -> float:
     gained = trace(_weight(truth.given_past, gammas[-1]))
     strongest = float(gammas[-1].max())
-    loading = np.linalg.norm(truth.forgotten, 2, axis=(-2, -1))
-    bound = gained * (loading * truth.slip + truth.slip**2)
+    bound = gained * (truth.loading * truth.slip + truth.slip**2)
     bound = bound + (2.0 * strongest * truth.rounding + 64.0 * EPS) * mb
     return float(np.sum(bound))
 
@@ -1398,13 +1517,19 @@ def _output_kl(
         own = cholesky(truth[:kept, :kept], "output covariance of P")
     except (NotPositiveDefiniteError, FloatingPointError):
         return None, None, {}
-    difference = truth - covariance
-    half = scipy.linalg.solve_triangular(factor, difference[:kept, :kept], lower=True)
-    ratio = symmetrise(scipy.linalg.solve_triangular(factor, half.T, lower=True))
-    shift = scipy.linalg.solve_triangular(factor, -mean[:kept], lower=True)
+    # what is as large as all frames together is dropped as soon as it has been used
     across = scipy.linalg.solve_triangular(factor, own, lower=True)
+    del own
     narrow = bool(np.min(np.diag(across)) ** 2 < 0.1)
-    inner = across if narrow else cholesky(np.eye(kept) + ratio, "ratio of output covariances")
+    inner = across if narrow else None
+    del across
+    half = truth[:kept, :kept] - covariance[:kept, :kept]
+    half = scipy.linalg.solve_triangular(factor, half, lower=True)
+    ratio = symmetrise(scipy.linalg.solve_triangular(factor, half.T, lower=True))
+    del half
+    shift = scipy.linalg.solve_triangular(factor, -mean[:kept], lower=True)
+    if inner is None:
+        inner = cholesky(np.eye(kept) + ratio, "ratio of output covariances")
     block = world.schedule.stride * dim
     output = np.empty(plan.steps)
     for k in range(plan.steps):
@@ -1419,7 +1544,8 @@ def _output_kl(
         output[k] = excess + 0.5 * (np.sum(before**2) + np.sum(shift[rows] ** 2))
     blocks = np.arange(plan.steps)[:, None] * block + np.arange(block)
     index = (blocks[:, :, None], blocks[:, None, :])
-    clip = gaussian_kl(truth[index], covariance[index], difference[index], -mean[blocks])
+    own, model = truth[index], covariance[index]
+    clip = gaussian_kl(own, model, own - model, -mean[blocks])
 
     kernels = plan.steps * int(world.schedule.substeps or 1)
     laws = (truth[:kept, :kept], covariance[:kept, :kept], ratio, terms.rounding)

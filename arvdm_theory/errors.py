@@ -36,6 +36,10 @@ class ParameterError(ArvdmError):
         self.value = value
         super().__init__(f"{parameter} must be {constraint}, got {_short(value)}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pickled by its three parts, so that it can travel between processes
+        return type(self), (self.parameter, self.constraint, self.value)
+
     def within(self, section: str) -> ParameterError:
         """The same error, its parameter named inside `section` of a specification."""
         if self.parameter == section or self.parameter.startswith(f"{section}."):

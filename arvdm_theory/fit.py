@@ -26,6 +26,7 @@ import scipy.sparse.linalg
 import scipy.stats
 
 from arvdm_theory._gaussian import symmetrise
+from arvdm_theory._progress import report
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ArvdmError, MediaError, ParameterError, TooLittleDataError
 from arvdm_theory.memory import UNITS
@@ -943,12 +944,14 @@ def _scores_out_of_fold(
 ) -> np.ndarray:
     """Log density of each frame by the fits that did not see its fold, `(n, settings)`."""
     scores = np.full((series.shape[0], len(settings)), np.nan)
-    for blocks in held_out:
+    whole = len(held_out) * len(settings)
+    for count, blocks in enumerate(held_out):
         pieces = _around(series, blocks)
         mean = np.concatenate(pieces).mean(axis=0)
         centred = [piece - mean for piece in pieces]
         rows = np.concatenate([np.arange(a, b) for a, b in blocks])
         for column, setting in enumerate(settings):
+            report(f"fits of {estimator.family}", count * len(settings) + column, whole)
             law = estimator.fit(centred, setting)
             scores[rows, column] = _log_density(law, series - mean)[rows]
     return scores

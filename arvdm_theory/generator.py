@@ -17,12 +17,14 @@ import numpy as np
 
 from arvdm_theory import noise
 from arvdm_theory._gaussian import EPS, posterior_covariance, psd_factor, symmetrise, transpose
+from arvdm_theory._progress import report
 from arvdm_theory._window_law import (
     Context,
     DenseLaws,
     KalmanLaws,
     Law,
     WindowLaw,
+    check_dense,
     memory_rows,
     window_laws,
 )
@@ -463,6 +465,20 @@ def affine_denoiser(
     offset = offset - _apply(context, belief.context_mean - known_mean)
     if change is not None:
         context = context @ change
+    believed = AffineDenoiser(window, context, offset, posterior)
+    return _perturbed(denoiser, believed, truth, levels, sub_step)
+
+
+def _perturbed(
+    denoiser: Denoiser,
+    believed: AffineDenoiser,
+    truth: WindowLaw,
+    levels: np.ndarray,
+    sub_step: int,
+) -> AffineDenoiser:
+    """What the denoiser makes of the posterior mean under the law that it believes in."""
+    window, context, offset = believed.window, believed.context, believed.offset
+    dim = truth.mean.shape[1] // levels.size
     if isinstance(denoiser, Scaled):
         window, context = denoiser.factor * window, denoiser.factor * context
         offset = denoiser.factor * offset + (denoiser.factor - 1.0) * truth.mean
@@ -473,12 +489,13 @@ def affine_denoiser(
         rows, slots = window.shape[-1], context.shape[-1]
         drawn = denoiser.matrix(sub_step, rows, rows + slots)
         of_window, of_context = drawn[:, :rows], drawn[:, rows:]
+        alpha = np.asarray(noise.alpha(np.repeat(levels, dim)))
         if truth.raw is not None:
             of_context = of_context @ truth.raw
         window, context = window + of_window, context + of_context
         offset = offset + _apply(of_window * alpha, truth.mean)
         offset = offset + _apply(of_context, truth.context_mean)
-    return AffineDenoiser(window, context, offset, posterior)
+    return AffineDenoiser(window, context, offset, believed.posterior)
 
 
 def _apply(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -562,10 +579,15 @@ class Resolved:
     belief: WindowLaw
     initial: tuple[WindowLaw, WindowLaw] | None
 
-    def denoiser_at(self, sub_step: int) -> AffineDenoiser:
-        """The model's denoiser at sub-step `sub_step`, over all AR steps."""
-        levels = self.schedule.grid[sub_step]
-        return affine_denoiser(self.generator.denoiser, self.belief, self.truth, levels, sub_step)
+    def denoiser_at(self, sub_step: int, best: AffineDenoiser | None = None) -> AffineDenoiser:
+        """The model's denoiser at sub-step `sub_step`, over all AR steps.
+
+        From the exact denoiser `best` of the truth, if known and what the model believes in.
+        """
+        levels, denoiser = self.schedule.grid[sub_step], self.generator.denoiser
+        if best is not None and self.belief is self.truth:
+            return _perturbed(denoiser, best, self.truth, levels, sub_step)
+        return affine_denoiser(denoiser, self.belief, self.truth, levels, sub_step)
 
     def kernel_at(self, sub_step: int, denoiser: AffineDenoiser) -> SubStep:
         """The model's kernel of sub-step `sub_step`, over all AR steps."""
@@ -671,6 +693,8 @@ def resolved_laws(
         )
     seen = generator_context(schedule, generator, video.dim)
     truth = window_laws(video, schedule, seen, steps, law)
+    if isinstance(generator.denoiser, Estimated):
+        check_dense(needed * video.dim)
     believed = generator.denoiser.believed_video(video, needed)
     if believed.length is not None and needed > believed.length:
         raise ParameterError(
@@ -774,6 +798,7 @@ def generated_law(world: Resolved) -> tuple[np.ndarray, np.ndarray]:
     fresh_mean = float(noise.alpha(schedule.t_max)) * world.truth.mean
     slots = context.reference * dim
     for k in range(steps):
+        report("generated frames", k * stride, steps * stride)
         past = k * stride * dim
         here, entering = slice(past, past + width), slice(past + start, past + width)
         mean[entering] = -fresh_mean[k, start:]

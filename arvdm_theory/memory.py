@@ -24,6 +24,10 @@ raises `ParameterError` with the parameter, the constraint and the value.
 
 R1, R2 and R4 take canonical correlations: of a covariance (`canonical_correlations`), of a video
 (`canonical_correlations_of`) or plain numbers (`CanonicalCorrelations.of`).
+
+Calculators of numbers, covariances and correlations take leading axes, which broadcast, and torch
+tensors, through which they are differentiable; those of a video give one answer a call, and refuse
+tensors by name.
 """
 
 from __future__ import annotations
@@ -35,8 +39,20 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse.csgraph
+from array_api_compat import array_namespace
 
 from arvdm_theory import noise
+from arvdm_theory._arrays import (
+    NUMPY,
+    common_shape,
+    counts,
+    floating,
+    is_tensor,
+    numpy_of,
+    plain,
+    refuse_tensors,
+    require,
+)
 from arvdm_theory._estimates import NeedleBound, Proportion, clopper_pearson, needle_bound
 from arvdm_theory._gaussian import EPS, cholesky, gaussian_kl, symmetrise, transpose
 from arvdm_theory._memory_budget import (
@@ -53,6 +69,7 @@ from arvdm_theory._memory_budget import (
     information_given_memory,
     joint_covariance,
     linear_memory_floor,
+    select,
     stochastic_memory,
 )
 from arvdm_theory._needle import binary_kl, needle_information, needle_success
@@ -493,12 +510,12 @@ def _seen_rows(memory: Memory | None, reference: int, past: int, dim: int) -> np
 class ImpossibilityFloor:
     r"""M2's floor and the law that attains it.
 
-    `floor`: $\min KL(P \| Q)$ over Q with $Q_{Z|XY} = Q_{Z|Y}$. `covariance` `(N, N)`: of the
-    minimiser $P_{XY} P_{Z|Y}$, in the coordinates of the covariance given.
+    `floor`: $\min KL(P \| Q)$ over Q with $Q_{Z|XY} = Q_{Z|Y}$. `covariance` `(..., N, N)`: of
+    the minimiser $P_{XY} P_{Z|Y}$, in the coordinates of the covariance given.
     """
 
     floor: Enclosure
-    covariance: np.ndarray
+    covariance: Any
 
 
 def impossibility_floor(
@@ -517,8 +534,8 @@ def impossibility_floor(
     It bounds the KL of the joint law of (past, input, output), noisy states included. It bounds the
     *output* KL only for w = Δ (`output_kl_of_chunks`).
 
-    Arguments: joint `covariance` of everything; coordinates `x`, `z`, `given` of X, Z and Y, which
-    must be all coordinates; `unit`.
+    Arguments: joint `covariance` of everything, `(..., N, N)`; coordinates `x`, `z`, `given` of X,
+    Z and Y, which must be all coordinates; `unit`.
 
     Returns an `ImpossibilityFloor`: Q* has P's covariance but for
     $\mathrm{Cov}(X,Z) = \mathrm{Cov}(X,Y)\mathrm{Cov}(Y)^{-1}\mathrm{Cov}(Y,Z)$.
@@ -530,42 +547,50 @@ def impossibility_floor(
     >>> print(round(float(result.floor), 4), round(float(result.covariance[0, 2]), 2))
     0.0435 0.3
     """
-    joint = joint_covariance(covariance)
-    x, z, given = disjoint(joint.shape[0], x=x, z=z, given=given)
-    if len(x) + len(z) + len(given) != joint.shape[0]:
-        raise ParameterError("x, z, given", f"all {joint.shape[0]} coordinates", (x, z, given))
+    xp, joint = joint_covariance(covariance)
+    size = joint.shape[-1]
+    x, z, given = disjoint(size, x=x, z=z, given=given)
+    if len(x) + len(z) + len(given) != size:
+        raise ParameterError("x, z, given", f"all {size} coordinates", (x, z, given))
     floor = conditional_information(joint, x, z, given, unit=unit)
     floor = replace(floor, theorems=("M2", "M1"))
-    attained = joint.copy()
-    through = _regression(joint[np.ix_(given, given)], joint[np.ix_(given, z)])
-    attained[np.ix_(x, z)] = joint[np.ix_(x, given)] @ through
-    attained[np.ix_(z, x)] = attained[np.ix_(x, z)].T
-    return ImpossibilityFloor(floor, attained)
+    through = _regression(select(xp, joint, given), select(xp, joint, given, z))
+    across = select(xp, joint, x, given) @ through
+    order = [*x, *z, *given]
+    inner = select(xp, joint, order)
+    a, b = len(x), len(x) + len(z)
+    top = xp.concat([inner[..., :a, :a], across, inner[..., :a, b:]], axis=-1)
+    middle = xp.concat([transpose(across), inner[..., a:b, a:]], axis=-1)
+    attained = xp.concat([top, middle, inner[..., b:, :]], axis=-2)
+    return ImpossibilityFloor(floor, select(xp, attained, np.argsort(order).tolist()))
 
 
-def _regression(covariance: np.ndarray, cross: np.ndarray) -> np.ndarray:
-    """Cov^+ cross, directions of variance below rounding left out."""
-    if covariance.shape[0] == 0:
-        return np.zeros(cross.shape)
-    variance = np.diag(covariance)
-    scale = np.where(variance > 0.0, np.sqrt(np.abs(variance)), 1.0)
-    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale[None, :])
-    kept = values > 64.0 * EPS * covariance.shape[0]
-    basis = vectors[:, kept]
-    return ((basis / values[kept]) @ (basis.T @ (cross / scale[:, None]))) / scale[:, None]
+def _regression(covariance: Any, cross: Any) -> Any:
+    """Cov^+ cross, directions of variance below rounding left out (tensors have none)."""
+    if covariance.shape[-1] == 0:
+        return 0.0 * cross
+    if is_tensor(covariance):
+        return array_namespace(covariance).linalg.solve(covariance, cross)
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    scale = np.where(variance > 0.0, np.sqrt(np.abs(variance)), 1.0)[..., :, None]
+    values, vectors = np.linalg.eigh(covariance / scale / transpose(scale))
+    kept = values > 64.0 * EPS * covariance.shape[-1]
+    inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
+    within = transpose(vectors) @ (cross / scale)
+    return (vectors @ (inverse[..., :, None] * within)) / scale
 
 
 @dataclass(frozen=True, eq=False)
 class PairLawFloor:
     """M3: the least worst-case KL and total variation of a learner that sees only pair laws."""
 
-    values: int
+    values: Any
     kl: Enclosure
-    total_variation: float
+    total_variation: Any
     theorems: tuple[str, ...] = ("M3",)
 
 
-def pair_law_floor(values: int, *, unit: str = "nats") -> PairLawFloor:
+def pair_law_floor(values: Any, *, unit: str = "nats") -> PairLawFloor:
     r"""M3: what a learner that sees only P_XY and P_YZ must lose in the worst case.
 
     X uniform on n values, Z = π(X) with an unknown permutation π, Y constant: the pair laws are
@@ -577,7 +602,7 @@ def pair_law_floor(values: int, *, unit: str = "nats") -> PairLawFloor:
     Averaging any Q over permutations does not raise its worst case (convexity), and leaves the
     uniform law on pairs: which attains both.
 
-    Arguments: `values` n ≥ 1; `unit`. Returns a `PairLawFloor`.
+    Arguments: `values` n ≥ 1, an integer or an array of them; `unit`. Returns a `PairLawFloor`.
 
     Source: THEORY, M3.
 
@@ -585,11 +610,12 @@ def pair_law_floor(values: int, *, unit: str = "nats") -> PairLawFloor:
     >>> float(result.kl), result.total_variation
     (3.0, 0.875)
     """
-    n = positive_integer("values", values)
+    refuse_tensors(values=values)
+    n = counts("values", values)
     check_unit(unit)
-    exact = float(np.log2(n)) if unit == "bits" else float(np.log(n))
+    exact = plain(np.asarray(np.log2(n) if unit == "bits" else np.log(n)))
     kl = Enclosure.around(exact, 2.0 * EPS * exact, least=0.0, unit=unit, theorems=("M3",))
-    return PairLawFloor(n, kl, 1.0 - 1.0 / n)
+    return PairLawFloor(n if n.ndim else int(n), kl, plain(np.asarray(1.0 - 1.0 / n)))
 
 
 # --- M4: what reaches the output ------------------------------------------------------------------
@@ -757,7 +783,7 @@ class RenoisingCost:
     clean: Enclosure
     renoised: Enclosure
     lost: Enclosure
-    context_level: float
+    context_level: Any
 
     @property
     def theorems(self) -> tuple[str, ...]:
@@ -769,11 +795,11 @@ def renoising_cost(
     video: GaussianVideo,
     *,
     reference: int,
-    context_level: float,
+    context_level: Any,
     block: int = 1,
     horizon: int | None = None,
     level: float = 0.0,
-    input_level: float | None = None,
+    input_level: Any = None,
     unit: str = "nats",
 ) -> RenoisingCost:
     r"""M6: noise on the references, or dropping some, never lowers the bottleneck.
@@ -786,7 +812,8 @@ def renoising_cost(
 
     Arguments: `reference` r ≥ 1 frames; `context_level` ≥ `level` (OU time; infinity drops the
     references); `block` frames; `horizon` frames of the past (default as for `memory_bottleneck_of`
-    but without a truncation: what is asked is the identity); `input_level` > `level`; `unit`.
+    but without a truncation: what is asked is the identity); `input_level` > `level`; `unit`. Both
+    levels may be arrays or tensors, which broadcast; a tensor of context levels is above `level`.
 
     Returns a `RenoisingCost` with the three informations, each from its own joint law: the identity
     holds to the sum of their rounding bounds, not digit by digit.
@@ -802,54 +829,68 @@ def renoising_cost(
     reference = positive_integer("reference", reference)
     block = positive_integer("block", block)
     level = _level(level)
-    later = _later("context_level", context_level, level)
+    given = {"context_level": context_level}
+    if input_level is not None:
+        given["input_level"] = input_level
+    xp, times = floating(infinite=("context_level", "input_level"), **given)
+    for name, t in zip(given, times, strict=True):
+        require(name, f"at least level ({level:g})", t, t >= level)
+    common_shape(**dict(zip(given, times, strict=True)))
+    later, entering_level = times[0], times[1] if len(times) > 1 else None
     past, _ = _past_frames(video, reference, block, horizon, level)
-    dim = video.dim
+    seen = min(reference, past) * video.dim
+    old, size = past * video.dim, (past + block) * video.dim
     base = _noised_covariance(video, past + block, level)
-    old, seen = past * dim, min(reference, past) * dim
-    maps, noises = [np.eye(base.shape[0])], [np.zeros(base.shape[0])]
-    for name, rows, t in (
-        ("context_level", np.eye(base.shape[0])[old - seen : old], later),
-        ("input_level", np.eye(base.shape[0])[old:], input_level),
-    ):
-        if t is None:
-            continue
-        shrink, added = noise.kernel(level, _later(name, t, level))
-        maps.append(float(shrink) * rows)
-        noises.append(np.full(rows.shape[0], float(added)))
-    lift = np.concatenate(maps)
-    joint = symmetrise(lift @ base @ lift.T) + np.diag(np.concatenate(noises))
-    everything, out = list(range(old)), list(range(old, base.shape[0]))
-    clean = everything[old - seen :]
-    shown = list(range(base.shape[0], base.shape[0] + seen))
-    entering = list(range(base.shape[0] + seen, joint.shape[0]))
-    if later == level:
-        shown = clean
-    rest = everything[: old - seen]
+    # past, block, re-noised references, re-noised block: rows of the first two, shrunk
+    rows = [*range(size), *range(old - seen, old)]
+    shrink, added = [xp.ones_like(later)] * size, [xp.zeros_like(later)] * size
+    for count, t in ((seen, later), (size - old, entering_level)):
+        if t is not None:
+            scale, variance = noise.kernel(level, t)
+            shrink, added = shrink + [scale] * count, added + [variance] * count
+    if entering_level is not None:
+        rows += range(old, size)
+    shrink, added = (xp.stack(xp.broadcast_arrays(*x), axis=-1) for x in (shrink, added))
+    joint = xp.asarray(base[np.ix_(rows, rows)], device=shrink.device)
+    joint = shrink[..., :, None] * joint * shrink[..., None, :]
+    joint = joint + added[..., :, None] * xp.eye(len(rows), dtype=joint.dtype, device=joint.device)
+    everything, out = list(range(old)), list(range(old, size))
+    clean, rest = everything[old - seen :], everything[: old - seen]
+    shown, entering = list(range(size, size + seen)), list(range(size + seen, len(rows)))
+    same = numpy_of(later == level)
 
     def information(x: list[int], given: list[int]) -> Enclosure:
+        if not [i for i in x if i not in given]:
+            zero = plain(xp.zeros_like(joint[..., 0, 0]))
+            return Enclosure(zero, zero, zero, unit, ("M6", "M1"))
         x = [i for i in x if i not in given]
-        if not x:
-            return Enclosure(0.0, 0.0, 0.0, unit, ("M6", "M1"))
         found = conditional_information(joint, x, out, given, unit=unit)
         return replace(found, theorems=("M6", "M1"))
 
+    def given_shown(x: list[int]) -> Enclosure:
+        """Where nothing was added, what is shown is R itself."""
+        if not same.any():
+            return information(x, shown + entering)
+        own = information(x, clean + entering)
+        if same.all():
+            return own
+        require(
+            "context_level", f"above level ({level:g}) where it is a tensor", later, xp is NUMPY
+        )
+        other = information(x, shown + entering)
+        value, lower, upper = (
+            np.where(same, getattr(own, end), getattr(other, end))
+            for end in ("value", "lower", "upper")
+        )
+        reason = own.reason or other.reason
+        return Enclosure(value, lower, upper, unit, ("M6", "M1"), reason=reason)
+
     return RenoisingCost(
         information(rest, clean + entering),
-        information(everything, shown + entering),
-        information(clean, shown + entering),
-        later,
+        given_shown(everything),
+        given_shown(clean),
+        plain(later),
     )
-
-
-def _later(parameter: str, value: Any, level: float) -> float:
-    try:
-        t = float(value)
-    except (TypeError, ValueError):
-        raise ParameterError(parameter, f"at least level ({level:g})", value) from None
-    if np.isnan(t) or t < level:
-        raise ParameterError(parameter, f"at least level ({level:g})", value)
-    return t
 
 
 # --- M7: what short clips do not show -------------------------------------------------------------

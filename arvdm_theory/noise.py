@@ -6,9 +6,9 @@ $$X^t = e^{-t} X^0 + \sqrt{1 - e^{-2t}}\,\xi, \qquad \gamma(t) = \frac{1}{e^{2t}
 \lambda = \log\gamma .$$
 
 A level is a *time* `t`, a signal-to-noise ratio `gamma`, or a log-SNR `log_snr`; other clocks are
-imported through [`level`][arvdm_theory.noise.level]. All functions but `sub_step_levels` accept
-NumPy arrays, torch tensors (returned as such, differentiable) and Python numbers (returned as NumPy
-float64).
+imported through [`level`][arvdm_theory.noise.level]. All functions accept NumPy arrays, torch
+tensors (returned as such, differentiable) and Python numbers (returned as NumPy float64), and
+compute in float64: narrower arrays are upcast.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ __all__ = [
 
 Array = Any
 
+_NUMPY = array_namespace(np.zeros(()))
+
 CLOCKS = ("t", "gamma", "log_snr", "edm_sigma", "alpha_bar", "flow_time")
 """Clocks in which a level may be given.
 
@@ -51,9 +53,7 @@ def _array(value: Any) -> tuple[Any, Array]:
     if not is_array_api_obj(value):
         value = np.asarray(value, dtype=np.float64)
     xp = array_namespace(value)
-    if not xp.isdtype(value.dtype, "real floating"):
-        value = xp.astype(value, xp.float64)
-    return xp, value
+    return xp, value if value.dtype == xp.float64 else xp.astype(value, xp.float64)
 
 
 def _pair(first: Any, second: Any) -> tuple[Any, Array, Array]:
@@ -68,7 +68,8 @@ def _pair(first: Any, second: Any) -> tuple[Any, Array, Array]:
 
 
 def _require(parameter: str, constraint: str, value: Any, holds: Any) -> None:
-    if not bool(np.all(np.asarray(holds))):
+    xp = array_namespace(holds) if is_array_api_obj(holds) else np
+    if not bool(xp.all(holds)):  # where the values are: no copy between devices
         raise ParameterError(parameter, constraint, value)
 
 
@@ -250,8 +251,8 @@ def bridge(t_from: Array, t_to: Array) -> tuple[Array, Array, Array]:
 def sub_step_levels(t_start: Array, t_end: Array, sub_steps: int) -> Array:
     """Levels that move linearly in log-SNR from `t_start` to `t_end` in `sub_steps` steps.
 
-    Arguments: `t_start`, `t_end`, OU times of shape (frames,), start at least end;
-    `sub_steps` >= 1. Returns a NumPy array of shape (sub_steps + 1, frames); both ends exact.
+    Arguments: `t_start`, `t_end`, OU times of shape (..., frames), which broadcast, start at least
+    end; `sub_steps` >= 1. Returns (..., sub_steps + 1, frames); both ends exact.
 
     Raises `ParameterError` for levels that rise or are not positive, and for no sub-step.
 
@@ -260,10 +261,18 @@ def sub_step_levels(t_start: Array, t_end: Array, sub_steps: int) -> Array:
     """
     if sub_steps < 1:
         raise ParameterError("sub_steps", "at least 1", sub_steps)
-    start = np.atleast_1d(np.asarray(t_start, dtype=np.float64))
-    end = np.atleast_1d(np.asarray(t_end, dtype=np.float64))
-    _require("t_end", "positive and at most t_start", t_end, (end > 0) & (end <= start))
-    fraction = np.linspace(0.0, 1.0, sub_steps + 1)[:, None]
+    given = t_end
+    xp, start, end = _pair(t_start, t_end)
+    _require("t_end", "positive and at most t_start", given, (end > 0) & (end <= start))
+    start, end = xp.broadcast_arrays(start, end)
+    if start.ndim == 0:
+        start, end = start[None], end[None]
+    start, end = start[..., None, :], end[..., None, :]
+    steps = np.linspace(0.0, 1.0, sub_steps + 1)[:, None]
+    fraction = xp.asarray(steps, dtype=start.dtype, device=start.device)
     grid = time_from_log_snr((1.0 - fraction) * log_snr(start) + fraction * log_snr(end))
-    grid[0], grid[-1] = start, end
-    return np.where(start == end, start, grid)
+    grid = xp.where(fraction == 0.0, start, xp.where(fraction == 1.0, end, grid))
+    # levels closer than rounding may neither rise nor pass an end
+    grid = xp.where(grid > start, start, xp.where(grid < end, end, grid))
+    grid = np.minimum.accumulate(grid, axis=-2) if xp is _NUMPY else xp.cummin(grid, dim=-2)[0]
+    return xp.where(start == end, start, grid)

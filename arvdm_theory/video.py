@@ -22,7 +22,7 @@ import scipy.special
 
 from arvdm_theory import _kalman
 from arvdm_theory._gaussian import EPS, psd_factor, symmetrise
-from arvdm_theory._kalman import LinearGaussian
+from arvdm_theory._kalman import LinearGaussian, Views
 from arvdm_theory.checks import finite_array, positive_integer, real_number, shaped_array
 from arvdm_theory.errors import NotPositiveDefiniteError, ParameterError, UnstableError
 
@@ -774,18 +774,8 @@ class Panorama(GaussianVideo):
         else:
             sites, lowest_site = self.landscape_length, 0
         left = np.floor(self.positions[:frames]).astype(int)
-        weight = (self.positions[:frames] - left)[:, None]
-        column = left[:, None] - lowest_site + np.arange(self.dim)
-        emission = np.zeros((frames, self.dim, sites))
-        frame, pixel = np.arange(frames)[:, None], np.arange(self.dim)
-        np.add.at(emission, (frame, pixel, column % sites), 1.0 - weight)
-        moving = np.broadcast_to(weight > 0.0, column.shape)
-        rows, columns = np.nonzero(moving)
-        np.add.at(
-            emission,
-            (rows, columns, (column[rows, columns] + 1) % sites),
-            weight[rows, 0],
-        )
+        weight = self.positions[:frames] - left
+        emission = Views(left - lowest_site, weight, self.dim, sites)
         distance = np.abs(np.arange(sites)[:, None] - np.arange(sites))
         if self.landscape_length is not None:
             distance = np.minimum(distance, sites - distance)

@@ -437,3 +437,66 @@ def test_tables_on_a_terminal_hold_the_same_numbers(monkeypatch) -> None:
     for row in rows:
         for cell in row:
             assert cell in shown
+
+
+# --- long roll-outs -------------------------------------------------------------------------------
+
+STILL = {"family": "static_latent", "latent_variance": 1.0, "noise_variance": 0.5}
+LONG = {"schedule": {"method": "next_frame", "t_max": 3.0, "t_min": 0.05, "substeps": 1}}
+
+
+def test_totals_of_any_number_of_steps(capsys, tmp_path) -> None:
+    code, out, _ = run(changed(None, steps=10**15), capsys, tmp_path, "--json", "--totals")
+    data = json.loads(out)
+    assert code == 0 and data["settled"] < 1000 and data["output"] <= data["chain"]
+    _, short, _ = run(SPEC, capsys, tmp_path, "--json")
+    _, totals, _ = run(SPEC, capsys, tmp_path, "--json", "--totals")
+    found = json.loads(totals)
+    assert found["chain"] == pytest.approx(json.loads(short)["chain"], rel=1e-12)
+    assert not any(name.endswith("_per_step") for name in found)
+    code, out, _ = run(changed(None, steps=10**6), capsys, tmp_path, "--totals")
+    assert code == 0 and "is the same, to rounding" in out and "step  " not in out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminal", "shown"),
+    [((), True, True), (("--quiet",), True, False), (("--json",), True, False), ((), False, False)],
+)
+def test_progress_is_a_line_on_the_terminal_that_goes_away(
+    flags: tuple[str, ...], terminal: bool, shown: bool, capsys, tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps({"video": STILL, **LONG, "steps": 300}))
+    monkeypatch.setattr("arvdm_theory.cli._PATIENCE", 0.0)
+    monkeypatch.setattr("arvdm_theory.cli._EVERY", 0.0)
+    screen = Terminal() if terminal else io.StringIO()
+    with contextlib.redirect_stderr(screen):
+        assert main(["decompose", str(path), "--totals", *flags]) == 0
+    text = screen.getvalue()
+    assert ("AR steps: 300 of 300" in text) == shown
+    assert text == "" if not shown else text.endswith("\r\x1b[K")
+    assert "AR steps:" not in capsys.readouterr().out
+
+
+def test_short_work_shows_no_progress(tmp_path) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(SPEC))
+    with contextlib.redirect_stderr(Terminal()) as screen:
+        assert main(["decompose", str(path)]) == 0
+    assert screen.getvalue() == ""
+
+
+def test_progress_goes_away_before_an_error_is_said(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps({"video": STILL, **LONG, "steps": 10**12}))
+    monkeypatch.setattr("arvdm_theory.cli._PATIENCE", 0.0)
+    monkeypatch.setattr("arvdm_theory.decomposition._PATIENCE", 200)
+    with contextlib.redirect_stderr(Terminal()) as screen:
+        assert main(["decompose", str(path), "--totals"]) == 2
+    shown, said = screen.getvalue().rsplit("\r\x1b[K", 1)
+    assert "AR steps" in shown and "no steady state" in said and said.count("\n") == 1

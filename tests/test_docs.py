@@ -95,7 +95,8 @@ def test_every_public_module_is_in_the_reference() -> None:
 
 def test_functions_named_in_how_do_i_exist() -> None:
     text = (DOCS / "how_do_i.md").read_text(encoding="utf-8")
-    modules = "accumulation citation empirical memory prover rates symbolic testing certified"
+    modules = "accumulation batched certified citation empirical memory prover rates sweeps"
+    modules += " symbolic testing"
     named = re.findall(rf"`(?:arvdm_theory\.)?({'|'.join(modules.split())})\.(?!py`)(\w+)", text)
     assert len(named) >= 14
     for module, name in named:
@@ -156,10 +157,42 @@ def test_formulas_are_mathml_and_sections_are_lists(site: Path) -> None:
     assert 'id="arvdm_theory.memory.linear_memory_floor"' in memory  # of a private module
 
 
-def test_every_figure_is_in_the_table(site: Path) -> None:
-    page = (site / "made_from.html").read_text(encoding="utf-8")
-    registry = (ROOT / "figures" / "registry.py").read_text(encoding="utf-8")
-    block = re.search(r"from figures import \((.*?)\)", registry, re.DOTALL)
-    assert block
-    for name in re.findall(r"\w+", block[1]):
-        assert f"figures/{name}.py" in page
+def test_every_figure_and_every_study_is_in_the_tables(site: Path) -> None:
+    from analysis.registry import STUDIES
+    from figures.registry import FIGURES
+
+    text = html.unescape((site / "made_from.html").read_text(encoding="utf-8"))
+    tables = re.findall(r"<table>.*?</table>", text.replace("<wbr>", ""), re.DOTALL)
+
+    def row_of(name: str, table: str, place: int) -> str:
+        """The one row that has the name in that column."""
+        rows = [re.findall(r"<td>.*?</td>", row, re.DOTALL) for row in table.split("<tr>")]
+        [found] = [row for row in rows if row and f"<code>{name}</code>" in row[place]]
+        return "".join(found)
+
+    for name, figure in FIGURES.items():
+        row = row_of(name, tables[0], 3)
+        assert f"<td>{figure.title}</td>" in row and f"<td>{figure.kind}</td>" in row
+        assert all(f"<code>{study}</code>" in row for study in figure.studies)
+    for name, study in STUDIES.items():
+        row = row_of(name, tables[1], 0)
+        assert study.question in row
+        shown = [figure for figure, of in FIGURES.items() if name in of.studies]
+        assert all(f"<code>{figure}</code>" in row for figure in shown)
+    with pytest.raises(ValueError, match="not enough values"):
+        row_of("not_a_study", tables[1], 0)
+
+
+def test_code_of_the_page_on_batches_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("joblib")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "batches_and_sweeps.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    namespace: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        if "distributed" not in block:
+            exec(compile(block.replace("n_jobs=4", "n_jobs=1"), "page", "exec"), namespace)
+    assert len(blocks) == 5
+    assert len(namespace["results"]) == 9  # type: ignore[arg-type]
+    assert bool(namespace["ladder"].grad.isfinite().all())  # type: ignore[attr-defined]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
+import flint
 import mpmath
 import numpy as np
 import pytest
@@ -14,9 +19,9 @@ from hypothesis import strategies as st
 import arvdm_theory._innovations as innovations
 import arvdm_theory._window_law as window_law
 import arvdm_theory.decomposition as decomposition
-from arvdm_theory import testing
-from arvdm_theory._gaussian import EPS
-from arvdm_theory.decomposition import decompose
+from arvdm_theory import _certified_world, certified, testing
+from arvdm_theory._gaussian import EPS, total_excess
+from arvdm_theory.decomposition import decompose, step_terms
 from arvdm_theory.errors import ParameterError, RefusedError
 from arvdm_theory.generator import (
     Biased,
@@ -30,6 +35,7 @@ from arvdm_theory.generator import (
 )
 from arvdm_theory.rates import rates, spectral_rate
 from arvdm_theory.schedule import Schedule
+from arvdm_theory.specification import Specification
 from arvdm_theory.video import Arfima, Autoregressive, Panorama, Seasonal, StateSpace, StaticLatent
 from tests import oracle
 
@@ -203,6 +209,7 @@ def test_loose_switching_is_covered_by_its_bound(monkeypatch: pytest.MonkeyPatch
         for module in (window_law, innovations):
             monkeypatch.setattr(module, "settled_to", lambda reach, to=tolerance: to)
         monkeypatch.setattr(decomposition, "_SETTLING_STEPS", 2)
+        monkeypatch.setattr(decomposition, "_LAST_STEPS", 2)
         early = decompose(video, schedule, generator, steps=2000, per_step=False)
         assert early.settled is not None and early.settled < 60
         changed = 0.0
@@ -363,6 +370,154 @@ def test_small_values_in_thirty_digits(condition: float) -> None:
     assert condition > 1e4 or smallest < 1e-12
 
 
+@pytest.mark.parametrize("scale", [1e-14, 1e-7, 1e-2, 1.0, 1e6, 1e17])
+def test_total_excess_keeps_its_digits_without_eigenvalues(scale: float) -> None:
+    rng = np.random.default_rng(3)
+    for rank in range(1, 6):
+        factor = rng.standard_normal((5, rank)) * 10.0 ** rng.uniform(-3.0, 0.0, (5, 1))
+        matrix = scale * factor @ factor.T
+        with mpmath.workdps(60):
+            exact = mpmath.matrix(matrix.tolist())
+            whole = sum(exact[i, i] for i in range(5)) - mpmath.log(
+                mpmath.det(mpmath.eye(5) + exact)
+            )
+        assert float(total_excess(matrix)) == pytest.approx(float(whole / 2), rel=1e-13)
+        both = total_excess(np.stack([matrix, matrix]))
+        assert both.shape == (2,) and both[0] == both[1]
+
+
+# --- small values against certified balls ---------------------------------------------------------
+
+
+@contextmanager
+def certified_variance(factor: float) -> Iterator[None]:
+    """Certified worlds with the optimal-variance kernel: b V b beside the ancestral variance.
+
+    V = Cov(X⁰ | X_n, R, m) is read off the denoiser, whose map of the window is factor V γ/α.
+    """
+    ancestral = _certified_world._then
+
+    def then(kernel: Any, denoiser: Any, before: Any, after: Any) -> Any:
+        done = ancestral(kernel, denoiser, before, after)
+        alpha, _ = _certified_world._alpha_sigma(before)
+        _, into, _ = _certified_world._bridge(before, after)
+        exact = flint.arb(factor)
+        scale = [one / (gamma * exact) for one, gamma in zip(alpha, before, strict=True)]
+        posterior = denoiser.window * _certified_world.diagonal_matrix(scale)
+        passed = _certified_world.diagonal_matrix(into)
+        return replace(done, covariance=done.covariance + passed * posterior * passed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_certified_world, "_then", then)
+        yield
+
+
+def nearly_exact_world(seed: int, sampler: str, orders: float) -> dict[str, Any]:
+    """Everything but x̂ = (1 + ε) m or m + ε, and the entering noise, is right.
+
+    The optimal-variance sampler adds no error of its own, so that δ can be as small as the
+    condition number of the frames, up to 10^`orders`; the ancestral one adds little where frames
+    are faint beside the noise at δ.
+    """
+    rng = np.random.default_rng(seed)
+    condition = 10.0 ** (orders - rng.uniform(0.0, 1.5))
+    faint = 1.0 if sampler == "optimal_variance" else 10.0 ** rng.uniform(-8.0, -1.0)
+    noise = (faint * covariance_of_condition(condition, 2, seed)).tolist()
+    family = str(rng.choice(["static_latent", "autoregressive", "seasonal"]))
+    video: dict[str, Any] = {"family": family, "dim": 2, "noise_variance": noise}
+    if family == "autoregressive":
+        video |= {"coefficients": [[[0.5, 0.1], [0.0, 0.4]]]}
+    elif family == "static_latent":
+        latent = covariance_of_condition(10.0 ** rng.uniform(0.0, 2.0), 2, seed + 1)
+        video |= {"latent_variance": (faint * latent).tolist()}
+    else:
+        video |= {"dim": 1, "noise_variance": faint / condition, "variance": 1.25 * faint}
+        video |= {"period": rng.uniform(2.5, 9.0), "persistence": rng.uniform(0.3, 0.95)}
+    schedule: dict[str, Any] = {
+        "method": str(rng.choice(["chunk", "fifo", "next_frame"])),
+        "t_max": rng.uniform(7.0, 10.0),
+        "t_min": 10.0 ** -(np.log10(condition) + rng.uniform(0.0, 1.0)),
+        "substeps": int(rng.integers(2, 4)),
+    }
+    if sampler == "ancestral":
+        schedule["t_min"] = rng.uniform(0.3, 1.5)
+    if schedule["method"] != "next_frame":
+        schedule["window"] = 2
+    size = 10.0 ** rng.uniform(-10.0, -1.0)
+    denoiser = {"kind": "scaled", "factor": 1.0 + size}
+    if rng.uniform() < 0.5:
+        denoiser = {"kind": "biased", "bias": size}
+    generator: dict[str, Any] = {"denoiser": denoiser, "reference": int(rng.integers(0, 3))}
+    if family == "static_latent":
+        memory = {"kind": "recursive", "transition": np.eye(2).tolist()}
+        generator |= {"reference": 0, "memory": memory | {"input": np.eye(2).tolist()}}
+    elif family == "autoregressive":
+        generator["reference"] = 3
+    return {"video": video, "schedule": schedule, "generator": generator, "steps": 3}
+
+
+def check_small_values(
+    seed: int, sampler: str, orders: float, spoil: float = 1.0
+) -> list[tuple[float, float]]:
+    """(value, relative error) of every KL whose laws have condition numbers up to 1e4.
+
+    The error bounds must hold for all of them, and six digits from 1e-14 nats on.
+    """
+    world = nearly_exact_world(seed, sampler, orders)
+    if sampler == "ancestral":
+        truth = certified.decompose(world, tolerance=1e-40)
+        names: tuple[str, ...] = ("nie", "see", "de", "mb", "chain", "output", "clip")
+    else:
+        with certified_variance(world["generator"]["denoiser"].get("factor", 1.0)):
+            truth = certified.decompose(world, tolerance=1e-40)
+        names = ("output", "clip")
+    world["generator"]["sampler"] = sampler
+    spec = Specification.from_json(world)
+    clean = spec.video.covariance(spec.schedule.roll_out(steps=3).needed)
+    left = np.exp(-2.0 * spec.schedule.t_min)
+    condition = np.linalg.cond(left * clean + (1.0 - left) * np.eye(clean.shape[0]))
+    seen = []
+    for law in ("dense", "kalman"):
+        result = decompose(spec.video, spec.schedule, spec.generator, steps=3, law=law)
+        for name in names:
+            ball, number = getattr(truth, name), spoil * getattr(result, name)
+            bound = result.error_bound[name]
+            where = (seed, law, name, ball, number, bound)
+            assert ball.lower - bound <= number <= ball.upper + bound, where
+            if condition <= 1e4 and name in ("chain", "output", "clip") and ball.value >= 1e-14:
+                assert number == pytest.approx(ball.value, rel=1e-6, abs=0.0), where
+                seen.append((ball.value, abs(number - ball.value) / ball.value))
+    return seen
+
+
+@pytest.mark.parametrize("orders", [4.0, 10.0])
+@pytest.mark.parametrize("sampler", ["optimal_variance", "ancestral"])
+@settings(few, max_examples=12)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_small_values_lie_within_their_bounds_of_certified_ones(
+    sampler: str, orders: float, seed: int
+) -> None:
+    check_small_values(seed, sampler, orders)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("orders", [4.0, 7.0, 10.5])
+@pytest.mark.parametrize("sampler", ["optimal_variance", "ancestral"])
+def test_a_thousand_small_values_lie_within_their_bounds(sampler: str, orders: float) -> None:
+    seen = [pair for seed in range(400) for pair in check_small_values(seed, sampler, orders)]
+    if orders == 4.0:  # it does reach down
+        assert min(value for value, _ in seen) < 1e-13 and max(value for value, _ in seen) > 1e-4
+
+
+@pytest.mark.parametrize("sampler", ["optimal_variance", "ancestral"])
+def test_a_relative_error_of_a_hundred_thousandth_is_seen(sampler: str) -> None:
+    seeds = [seed for seed in range(6) if check_small_values(seed, sampler, 4.0)]
+    assert seeds
+    for seed in seeds:
+        with pytest.raises(AssertionError):
+            check_small_values(seed, sampler, 4.0, spoil=1.0 + 1e-5)
+
+
 # --- time and memory ------------------------------------------------------------------------------
 
 
@@ -403,6 +558,96 @@ def test_work_is_linear_and_stops_where_it_settles(monkeypatch: pytest.MonkeyPat
     assert work["settling", 200] == work["settling", 4000] < 200
 
 
+@pytest.mark.parametrize("length", [None, 5, 7])
+def test_views_are_made_when_asked_for(length: int | None) -> None:
+    positions = np.random.default_rng(1).normal(0.0, 4.0, 40)
+    positions[::5] = np.round(positions[::5])
+    emission = Panorama(positions, 4, 2.0, landscape_length=length).markov(40).emission
+    lowest = int(np.floor(positions.min())) if length is None else 0
+    written = np.zeros(emission.shape)
+    for i, position in enumerate(positions):
+        for pixel in range(4):
+            left = int(np.floor(position))
+            for site, weight in ((left, 1.0 - (position - left)), (left + 1, position - left)):
+                if weight > 0.0:
+                    written[i, pixel, (site + pixel - lowest) % emission.shape[2]] += weight
+    np.testing.assert_allclose(emission[np.arange(40)], written, rtol=0.0, atol=1e-15)
+    np.testing.assert_allclose(emission[17], written[17], rtol=0.0, atol=1e-15)
+    long = Panorama(np.zeros(10**6), 4, 2.0, landscape_length=64).markov(10**6).emission
+    assert long.left.nbytes + long.weight.nbytes == 16 * 10**6  # 2 GB as matrices
+
+
+# --- what would not fit ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [{"steps": 10**15}, {"frames": 10**15}])
+def test_too_many_steps_are_refused_at_once_and_say_what_to_do(length: dict[str, int]) -> None:
+    schedule = Schedule.next_frame(substeps=1, **COMMON)
+    with pytest.raises(ParameterError, match=r"10000000 .*per_step=False .*step_terms .*GiB"):
+        decompose(WIDE, schedule, **length)
+    for law, video in (("dense", WIDE), ("auto", Arfima(0.3))):
+        with pytest.raises(ParameterError, match=r"steps must be few enough .* GiB"):
+            decompose(video, schedule, law=law, per_step=False, **length)
+    with pytest.raises(ParameterError, match="few enough"):
+        decompose(WIDE, schedule, Generator(Estimated(50)), per_step=False, **length)
+    assert decompose(WIDE, schedule, per_step=False, **length).settled < 1000
+
+
+def test_a_dense_law_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = Schedule.next_frame(substeps=1, **COMMON)
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 2**12}.get(name, 2**4))
+    assert decompose(Arfima(0.3), schedule, steps=30).output > 0.0
+    with pytest.raises(ParameterError, match="few enough"):
+        decompose(Arfima(0.3), schedule, steps=40)
+
+
+def test_what_never_settles_is_refused_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = Schedule.next_frame(substeps=1, **COMMON)
+    monkeypatch.setattr(decomposition, "_PATIENCE", 128)
+    with pytest.raises(ParameterError, match="no steady state after 128 AR steps"):
+        decompose(StaticLatent(0.5), schedule, steps=10**12, per_step=False)
+    assert decompose(StaticLatent(0.5), schedule, steps=200, per_step=False).settled is None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 3.5, 1j, "3", True, 0, -1, 2**53 + 1])
+def test_counts_that_are_none_are_refused(bad: Any) -> None:
+    schedule = Schedule.next_frame(substeps=1, **COMMON)
+    for name in ("steps", "frames"):
+        for call in (decompose, step_terms):
+            with pytest.raises(ParameterError, match=f"{name} must be an integer"):
+                call(WIDE, schedule, **{name: bad})
+    with pytest.raises(ParameterError, match="block must be"):
+        step_terms(WIDE, schedule, steps=4, block=bad if bad != 2**53 + 1 else 0)
+
+
+# --- per-step terms in blocks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETTLING)
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_step_terms_are_those_of_the_decomposition(name: str, block: int) -> None:
+    video, schedule, generator = SETTLING[name]
+    frames = 20 * schedule.stride - 1
+    every = decompose(video, schedule, generator, frames=frames, law="kalman")
+    parts = list(step_terms(video, schedule, generator, frames=frames, block=block))
+    assert [part.first for part in parts] == list(range(1, every.roll_out.steps + 1, block))
+    for term in ("nie", "see", "de", "see_plus_de", "mb", "output", "clip"):
+        ours, theirs = [getattr(part, term) for part in parts], getattr(every, f"{term}_per_step")
+        assert (theirs is None) == any(item is None for item in ours)
+        if theirs is not None:
+            np.testing.assert_allclose(np.concatenate(ours), theirs, rtol=1e-11, atol=1e-15)
+
+
+def test_step_terms_stream() -> None:
+    schedule = Schedule.next_frame(substeps=1, **COMMON)
+    stream = step_terms(StaticLatent(0.5), schedule, Generator(reference=1), steps=10**15, block=4)
+    assert [next(stream).first for _ in range(3)] == [1, 5, 9]
+    with pytest.raises(ParameterError, match="law must be dense"):
+        step_terms(Arfima(0.3), schedule, steps=3)
+    with pytest.raises(ParameterError, match="one with a finite state"):
+        step_terms(WIDE, schedule, Generator(Estimated(50)), steps=3)
+
+
 # --- negative controls ----------------------------------------------------------------------------
 
 
@@ -412,18 +657,18 @@ def test_a_planted_error_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch) 
     video, schedule, generator = SETTLING["fifo, references"]
     exact = decompose(video, schedule, generator, steps=40, law="dense").output
     settled = decompose(video, schedule, generator, steps=2000, per_step=False).output
-    reduced, maps, then = innovations._reduced, innovations.step_maps, innovations.Run.then
+    reduced, maps, then = innovations._reduced, innovations.Composition.maps, innovations.Run.then
     onward = innovations.onward
     if planted == "gain":
         monkeypatch.setattr(innovations, "_reduced", lambda gap, gain: reduced(gap, 0.9 * gain))
     elif planted == "forgotten":
 
-        def remembering(world):
-            found = maps(world)
+        def remembering(self):
+            found = maps(self)
             object.__setattr__(found, "forgotten", 0.5 * found.forgotten)
             return found
 
-        monkeypatch.setattr(innovations, "step_maps", remembering)
+        monkeypatch.setattr(innovations.Composition, "maps", remembering)
     elif planted == "carried":
         monkeypatch.setattr(innovations, "onward", lambda *given: 0.99 * onward(*given))
         clip = decompose(video, schedule, generator, steps=40, law="dense").clip

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arvdm_theory import noise
@@ -58,6 +58,7 @@ def test_bridge_weight_is_the_gain_in_signal_to_noise() -> None:
     np.testing.assert_allclose(b**2 / v, noise.gamma(s) - noise.gamma(t), rtol=1e-12)
 
 
+@example(1.0, 0.9999999999999999, 9)  # levels closer than rounding
 @given(TIMES, st.floats(1e-3, 1.0), st.integers(1, 40))
 def test_sub_steps_are_linear_in_log_snr(t: float, fraction: float, steps: int) -> None:
     end = t * fraction

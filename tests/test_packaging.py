@@ -28,6 +28,7 @@ OPTIONAL = {
     "av",
     "cvxpy",
     "dask",
+    "distributed",
     "flint",
     "hypothesis",
     "jinja2",
@@ -40,6 +41,7 @@ OPTIONAL = {
     "skimage",
     "sympy",
     "torch",
+    "tqdm",
 }
 #: Modules that are about an optional package, and may import it.
 ABOUT_AN_EXTRA = {"symbolic", "certified", "testing"}

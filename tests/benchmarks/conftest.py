@@ -32,8 +32,8 @@ def _one_thread() -> Iterator[None]:
 def beside(benchmark: Any) -> Callable[..., None]:
     """`beside(ours, {"other": call}, ...)`: time them in turn; what was measured goes to the JSON.
 
-    rounds: how often each; calls: in a round; work: how much `unit` a call does; settings: in
-    words; parameters: of networks by name.
+    rounds: how often each; calls: in a round; work: how much `unit` a call does, `works`
+    where another way does less in its call; settings: in words; parameters: of networks by name.
     """
 
     def run(
@@ -46,6 +46,7 @@ def beside(benchmark: Any) -> Callable[..., None]:
         rounds: int,
         calls: int = 1,
         work: float = 1.0,
+        works: Mapping[str, float] | None = None,
         parameters: Mapping[str, int] | None = None,
     ) -> None:
         seconds: dict[str, list[float]] = {key: [] for key in (name, *others)}
@@ -54,7 +55,8 @@ def beside(benchmark: Any) -> Callable[..., None]:
             start = time.process_time()
             for _ in range(calls):
                 call()
-            seconds[key].append((time.process_time() - start) / (calls * work))
+            done = calls * (works or {}).get(key, work)
+            seconds[key].append((time.process_time() - start) / done)
 
         def before() -> None:
             for key, call in others.items():
