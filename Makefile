@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test test-all bench train tables lint format clean distclean
+.PHONY: help setup report test test-all bench train retrain tables lint format clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-all: lint ## the same with the tests marked heavy
 
 train: $(STAMP) ## train and measure what is missing of the paper's tables, JOBS at a time (hours)
 	$(BIN)/python -m paper_repro queue --jobs $(JOBS)
+
+retrain: $(STAMP) ## train one short row anew and compare with its shipped number (2 minutes)
+	$(BIN)/python -m analysis.retrained_row
 
 bench: $(STAMP) ## time our ways beside others, write docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[bench]'

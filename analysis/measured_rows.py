@@ -18,8 +18,8 @@ A *quantity* is text, `name:number:..`, of one network, clip by clip:
 - `frechet_log:i:j`, log of the Fréchet distance to real clips of the returning frames i..j-1: one
   jackknife pseudo-value a group of clips, G log F - (G - 1) log F without the group, whose mean is
   free of the bias of first order; NaN if it was not measured;
-- `log_seconds_per_step`, log of the core-seconds a training step took: one value a network, NaN if
-  they were not recorded.
+- `log_operations_per_step`, log of the floating-point operations of a training step, counted: one
+  value a network, NaN if they were not recorded.
 """
 
 from __future__ import annotations
@@ -133,9 +133,8 @@ def quantity_of_clips(measured: Measured, quantity: str) -> np.ndarray:
     """
     name, *numbers = quantity.split(":")
     at = [int(number) for number in numbers]
-    if name == "log_seconds_per_step":
-        seconds = measured.manifest["training_core_seconds"]
-        return np.log([math.nan if seconds is None else seconds / measured.manifest["steps"]])
+    if name == "log_operations_per_step":
+        return np.log([measured.manifest.get("operations_per_step", math.nan)])
     if name == "frechet_log":
         return _frechet_pseudo_values(measured, at)
     if name in ("retrieval", "chance", "excess", "excess_beyond", "score", "chance_score"):

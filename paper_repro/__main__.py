@@ -1,9 +1,11 @@
-"""`python -m paper_repro train|sample|evaluate NAME [--set key=value ...]`.
+"""`python -m paper_repro train|sample|evaluate NAME [--scale full] [--set key=value ...]`.
 
 NAME is a named experiment (`python -m paper_repro list`). `train` makes the clips, trains, and goes
 on where a killed run stopped; `sample` writes a picture of truth | prediction and the frames;
 `evaluate` prints the scores of the returning views by their age and writes them as CSV. With
 several processes or machines: `torchrun --nproc-per-node 2 -m paper_repro train NAME`.
+`--scale full` takes the same row at the paper's own lengths and sizes, for GPUs; `full [PART]`
+prints what these rows need (`--write PAGE`: into a page of the documentation).
 `queue [PART]` works through the compute plan of the paper's tables (those jobs that have PART in
 their names), `--jobs` at a time, and ships what it measures; `plan [PART]` says what is missing.
 """
@@ -23,13 +25,14 @@ import numpy as np
 import torch
 
 from arvdm_theory.checks import positive_integer
-from arvdm_theory.errors import ArvdmError
+from arvdm_theory.errors import ArvdmError, ParameterError
 from paper_repro.arvdm.checkpoint import CheckpointError, newest, write_atomically
 from paper_repro.arvdm.diffusion import pixels
 from paper_repro.arvdm.network import Denoiser
 from paper_repro.arvdm.training import load_network, strips, write_png
 from paper_repro.evaluate import SpanScore, generate, score
 from paper_repro.experiments import EXPERIMENTS, Experiment, experiment, override
+from paper_repro.full_scale import SCALES, Gpu, at_scale, full_rows, table, write_table
 from paper_repro.plan import SEEDS, jobs, missing
 from paper_repro.queue import nominal_minutes, run_queue
 from paper_repro.train import run
@@ -129,6 +132,18 @@ def _plan(given: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _full(given: argparse.Namespace) -> int:
+    names = full_rows(given.name or "")
+    if not names:
+        raise ParameterError("PART", "a part of the name of a row at full scale", given.name)
+    text = table(names, Gpu(memory=given.gpu_memory, tflops=given.tflops))
+    if given.write is None:
+        print(text)
+    else:
+        write_table(given.write, text)
+    return 0
+
+
 COMMANDS = {"train": _train, "sample": _sample, "evaluate": _evaluate}
 
 
@@ -139,10 +154,20 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=[*COMMANDS, "list", "plan", "queue"])
+    parser.add_argument("command", choices=[*COMMANDS, "list", "plan", "queue", "full"])
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--jobs", type=int, default=2, help="of the queue at a time, default 2")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the plan, default {SEEDS}")
+    parser.add_argument(
+        "--scale", choices=list(SCALES), help="of a row of maze or blocks, whatever its NAME says"
+    )
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="of full: the page to change")
+    parser.add_argument(
+        "--gpu-memory", type=float, default=Gpu.memory, help="of full: GiB, default 80"
+    )
+    parser.add_argument(
+        "--tflops", type=float, default=Gpu.tflops, help="of full: sustained, default 100"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--folder", type=Path, help="default: OUT/train/NAME")
     parser.add_argument("--out", type=Path, default=OUT, help="default: out/ of the checkout")
@@ -155,17 +180,18 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command == "list":
         print("\n".join(EXPERIMENTS))
         return 0
-    if given.command in ("plan", "queue"):
+    if given.command in ("plan", "queue", "full"):
         try:
-            return _plan(given)
+            return _full(given) if given.command == "full" else _plan(given)
         except ArvdmError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
     if given.name is None:
         parser.error("NAME is missing; `python -m paper_repro list` shows all")
     try:
-        chosen = override(experiment(given.name), given.settings)
-        COMMANDS[given.command](chosen, given.folder or given.out / "train" / given.name, given)
+        name = given.name if given.scale is None else at_scale(given.name, given.scale)
+        chosen = override(experiment(name), given.settings)
+        COMMANDS[given.command](chosen, given.folder or given.out / "train" / name, given)
     except (ArvdmError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

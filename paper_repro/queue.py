@@ -36,6 +36,7 @@ from paper_repro.arvdm.network import Denoiser
 from paper_repro.arvdm.training import save_weights
 from paper_repro.evaluate import EvaluationConfig, generate, measure, schedule_of
 from paper_repro.experiments import MANY_SCHEDULES
+from paper_repro.full_scale import cost
 from paper_repro.plan import KINDS, RESULTS, Job, missing, save
 from paper_repro.train import run as train
 from paper_repro.worlds import Clips, World, world_from_json
@@ -100,6 +101,7 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
         manifest = {
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "steps": trained.step,
+            "operations_per_step": chosen.training.batch_size * cost(chosen).flops,
             "started_from": None if job.start is None else job.start.name,
             "training_core_seconds": _spent(folder / "log.jsonl", "core_seconds"),
             "training_seconds": _spent(folder / "log.jsonl", "seconds"),
@@ -348,7 +350,7 @@ def nominal_minutes(job: Job) -> float:
     """Core-minutes that a job was planned to take, with its measuring."""
     if job.row == MANY_SCHEDULES:
         return 20.0
-    return 22.0 if job.start is None else 12.0
+    return 16.0 if job.start is None else 9.5
 
 
 def run_queue(

@@ -33,13 +33,13 @@ def follows_the_paper(world: str, row: str) -> dict[str, float]:
     """What a row would show if every claim of the paper held.
 
     `within` and `beyond`: retrieval of frames within the memory and beyond it; `start` PSNR in dB;
-    `decay`, dB from frame 0 to frame 14; `seconds` a training step. The Fréchet distance of every
-    row is 1 more than that of true frames at frame 0, and rises by `drift` a frame. `order`: the
-    rank correlation of what is predicted for schedules and what is measured, but for noise.
+    `decay`, dB from frame 0 to frame 14; `operations` a training step. The Fréchet distance of
+    every row is 1 more than that of true frames at frame 0, and rises by `drift` a frame. `order`:
+    the rank correlation of what is predicted for schedules and what is measured, but for noise.
     """
     kind = TRAINED[row]
     budget = kind.budget // 4
-    out = {"within": 0.9, "beyond": CHANCE, "start": 24.0, "decay": 3.0, "seconds": 1.0}
+    out = {"within": 0.9, "beyond": CHANCE, "start": 24.0, "decay": 3.0, "operations": 1.0}
     out |= {"drift": 0.05, "order": 1.0}
     if kind.structure == "none":
         return out | {"within": CHANCE}
@@ -49,7 +49,7 @@ def follows_the_paper(world: str, row: str) -> dict[str, float]:
         out["within"] = 0.1
     if budget:
         loss = {2: 0.3, 4: 0.2, 8: 0.1, 12: 0.0}[budget]
-        out |= {"within": out["within"] - loss, "seconds": 1.0 + 0.05 * budget}
+        out |= {"within": out["within"] - loss, "operations": 1.0 + 0.05 * budget}
         out["decay"] = {2: 2.0, 4: 3.0, 8: 4.0, 12: 5.0}[budget]
     elif kind.structure == "prepend":
         out["decay"] = {4: 2.0, 12: 3.0, 28: 4.0}[kind.memory // 4]
@@ -164,7 +164,11 @@ def _under_schedules(
 
 def manifest(row: str, effect: Effect, world: str) -> dict[str, Any]:
     """What a job writes beside its arrays, the part that is read."""
-    made = {"steps": 100, "training_core_seconds": 100.0 * effect(world, row)["seconds"]}
+    made = {
+        "steps": 100,
+        "training_core_seconds": 100.0,
+        "operations_per_step": 1e9 * effect(world, row)["operations"],
+    }
     if TRAINED[row].levels == "mixture":
         return made | {"many_schedules": SETTINGS}
     return made | {
