@@ -1,13 +1,14 @@
-"""What is made while the site is built: MathML from LaTeX, and the table of figures.
+"""What is made while the site is built: MathML from LaTeX, the tables of figures and of studies.
 
 MathML needs no script and no fonts from elsewhere, so the site reads offline.
 """
 
 from __future__ import annotations
 
-import ast
 import html
+import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,41 +57,58 @@ def on_post_template(output_content: str, **_: Any) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """The table of figures, where a page asks for it."""
-    marker = re.search(r"<!-- figures:.*?-->", markdown)
-    return markdown if marker is None else markdown.replace(marker[0], figures())
+    """The tables of figures and of studies, where a page asks for them."""
+    for name, table in (("figures", figures), ("studies", studies)):
+        marker = re.search(rf"<!-- {name}:.*?-->", markdown)
+        if marker:
+            markdown = markdown.replace(marker[0], table())
+    return markdown
 
 
 def figures() -> str:
-    """One row a figure of `figures/registry.py`, in its order, read without importing it."""
-    registry = ast.parse((ROOT / "figures" / "registry.py").read_text(encoding="utf-8"))
-    [names] = [
-        [alias.name for alias in node.names]
-        for node in registry.body
-        if isinstance(node, ast.ImportFrom) and node.module == "figures"
-    ]
-    rows = ["| figure | numbers | made by | drawn by |", "|---|---|---|---|"]
-    for name in names:
-        tree = ast.parse((ROOT / "figures" / f"{name}.py").read_text(encoding="utf-8"))
-        found = _constants(tree)
-        studies = [
-            f"`{node.module.replace('.', '/')}.py`"
-            for node in tree.body
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analysis.")
-            if any(alias.name == "STUDY" for alias in node.names)
-        ]
-        made = ", ".join(studies) or "nothing computed"
-        title, kind = found.get("TITLE", name), found.get("KIND", "")
-        rows.append(f"| {title} | {kind} | {made} | `figures/{name}.py` |")
+    """One row a figure of `figures/registry.py`, in its order."""
+    registry = _registry("figures")
+    numbers: dict[str, list[int]] = {}
+    for number, name in _registry("figures.page").paper_figures(registry.FIGURES):
+        numbers.setdefault(name, []).append(number)
+    rows = ["| figure | of the paper | numbers | name | from the study |", "|---|---|---|---|---|"]
+    for name, figure in registry.FIGURES.items():
+        module = figure.draw.__module__.replace(".", "/") + ".py"
+        where = "" if Path(module).stem == name else f", in {_code(module)}"
+        made = ", ".join(map(_code, figure.studies)) or "nothing computed"
+        mirrored = ", ".join(map(str, numbers.get(name, [])))
+        rows.append(
+            f"| {figure.title} | {mirrored} | {figure.kind} | {_code(name)}{where} | {made} |"
+        )
     return "\n".join(rows)
 
 
-def _constants(tree: ast.Module) -> dict[str, Any]:
-    found = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue
-    return found
+def studies() -> str:
+    """One row a study of `analysis/registry.py`, in its order."""
+    shown = _registry("figures").FIGURES.values()
+    rows = ["| study | question | reads | shown in |", "|---|---|---|---|"]
+    for name, study in _registry("analysis").STUDIES.items():
+        folders = {f"{Path(file).parent.as_posix()}/" for file in study.inputs(study.config)}
+        reads = ", ".join(map(_code, sorted(folders))) or "nothing"
+        seen = ", ".join(_code(figure.name) for figure in shown if name in figure.studies)
+        seen = seen or "tables and controls of the report"
+        rows.append(f"| {_code(name)} | {study.question} | {reads} | {seen} |")
+    return "\n".join(rows)
+
+
+def _registry(package: str) -> Any:
+    """A module of the checkout, which need not be installed."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    name = package if "." in package else f"{package}.registry"
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise PluginError(
+            f"the tables of figures and studies need the extra report: {error}"
+        ) from None
+
+
+def _code(name: str) -> str:
+    """Code that may go over lines after an underscore or a slash."""
+    return "<code>" + re.sub("([_/])(?=.)", r"\1<wbr>", name) + "</code>"

@@ -3,55 +3,78 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 import pandas
+from PIL import Image
 
 import arvdm_theory
-from analysis import claims, clip_memory, paper_tables, trained_gaussian
+from analysis import claims, clip_memory, long_rollouts, paper_tables, trained_gaussian
+from analysis.cases import METHODS
 from analysis.registry import STUDIES
-from analysis.study import file_of, manifest_of, table_of
+from analysis.study import ROOT, file_of, manifest_of, sweep, table_of
+from figures import controls
 from figures import ladder as ladder_figure
 from figures.memory_of_the_shipped_clip import LAWS
 from figures.registry import FIGURES, KINDS
 from paper_repro import published
 
-__all__ = ["CLIP_PAGE", "Picture", "Section", "Table", "render", "sections"]
+__all__ = ["CLIP_PAGE", "PARTS", "Picture", "Section", "Table", "render", "sections"]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; `study` names the manifest they come from, if a study made them."""
+    """Cells as text; `study` names the manifest they come from.
+
+    `runs`: for each row, the names of the measurements behind it, where a row has its own.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     kind: str
-    study: str | None = None
+    study: str
     folded: bool = False
+    runs: Sequence[Sequence[str]] = ()
+
+    @property
+    def words(self) -> list[bool]:
+        """Which columns hold text that runs over lines."""
+        return [any(len(row[i]) > 28 for row in self.rows) for i in range(len(self.columns))]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as data URIs, for light and dark pages."""
+    """A figure, drawn for light and dark pages; `width` and `height` in pixels of the page."""
 
     name: str
+    title: str
     light: str
     dark: str
+    width: int
+    height: int
     kind: str
     caption: str
-    studies: Sequence[str] = ()
+    studies: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Section:
-    """One question: what it is about, its pictures, its tables; `links` are (text, file)."""
+    """One question: what it is about, its control, pictures and tables; `links` are (text, file).
+
+    `part`: the heading of the contents under which it stands.
+    """
 
     anchor: str
     title: str
@@ -59,6 +82,29 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     links: Sequence[tuple[str, str]] = ()
+    knob: controls.Knob | None = None
+    part: str = ""
+
+    @property
+    def studies(self) -> list[str]:
+        """Every study that a number of this section comes from, in order of appearance."""
+        names = [self.knob.study] if self.knob else []
+        names += [name for picture in self.pictures for name in picture.studies]
+        names += [table.study for table in self.tables]
+        return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the page says of a study or of a measurement: `facts`, and the whole as JSON."""
+
+    anchor: str
+    name: str
+    says: str
+    digest: str
+    facts: Sequence[tuple[str, str]]
+    inputs: Sequence[tuple[str, str, str]]
+    text: str
 
 
 # --- from numbers to text -------------------------------------------------------------------------
@@ -74,12 +120,21 @@ def number(value: Any, digits: int = 4) -> str:
         return "–"
     if isinstance(value, str):
         return value
+    if math.isinf(value):
+        return "∞" if value > 0.0 else "−∞"
     if float(value) == int(value) and abs(value) < 1e6:
         return f"{int(value)}".replace("-", "−")
     if 1e-3 <= abs(value) < 10.0**digits:
         return f"{value:#.{digits}g}".rstrip(".").replace("-", "−")
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{mantissa}e{int(exponent)}".replace("-", "−")
+
+
+def _exact(value: float | None, bound: float | None) -> str:
+    """Six digits of an exact number, or the bound on its rounding if that is larger."""
+    if value is not None and bound is not None and value < bound:
+        return f"< {number(bound, 2)}"
+    return number(value, 6)
 
 
 def _bounded(values: pandas.Series, bounds: pandas.Series) -> list[str]:
@@ -93,22 +148,32 @@ def _printed(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) and not math.isnan(value) else number(value)
 
 
+def _counted(value: Any) -> str:
+    """A count in full: `1,897,315`."""
+    return value if isinstance(value, str) else f"{value:,.0f}"
+
+
 def _table(
     frame: pandas.DataFrame,
     columns: dict[str, str],
     caption: str,
     kind: str,
     *,
-    study: str | None = None,
+    study: str,
     folded: bool = False,
     text: Callable[[Any], str] = number,
+    inputs: Iterable[str] = (),
 ) -> Table:
-    """The `columns` (name → heading with unit) of `frame`, each value as `text`."""
+    """The `columns` (name → heading with unit) of `frame`, each value as `text`.
+
+    `inputs` of the study, where a row is of a network that one of them describes.
+    """
     rows = [
         [text(value) for value in row]
         for row in frame[list(columns)].itertuples(index=False, name=None)
     ]
-    return Table(caption, list(columns.values()), rows, kind, study, folded)
+    runs = _runs(frame, inputs) if inputs else ()
+    return Table(caption, list(columns.values()), rows, kind, study, folded, runs)
 
 
 def _picture(name: str, out: Path) -> Picture:
@@ -116,15 +181,32 @@ def _picture(name: str, out: Path) -> Picture:
     caption = figure.caption
     for study in figure.studies:
         caption = caption.format_map(manifest_of(study, out=out)["config"])
-    light, dark = (data_uri(out / "figures" / f"{name}{theme}.png") for theme in ("", "_dark"))
-    return Picture(name, light, dark, figure.kind, caption, figure.studies)
+    light, dark = (out / "figures" / f"{name}{theme}.png" for theme in ("", "_dark"))
+    with Image.open(light) as picture:
+        width, height = (round(PIXEL * size) for size in picture.size)
+    return Picture(
+        name,
+        figure.title,
+        str(light),
+        str(dark),
+        width,
+        height,
+        figure.kind,
+        caption,
+        figure.studies,
+    )
 
 
-def data_uri(path: Path) -> str:
-    """A PNG file as a `data:` URI, so that the page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def _data_uri(path: str) -> str:
+    """A picture as a `data:` URI of WebP without loss, so that the page needs no other file."""
+    content = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(content, "WEBP", lossless=True, method=1, quality=50)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
+PIXEL = 2 / 3
+"""Pixels of the page for one of a picture: those are drawn fine enough to be looked at closely."""
 CLIP_PAGE = "clip.html"
 """Where the page of `arvdm analyze` lies beside the report."""
 SHARES = (0.5, 0.9, 0.99)
@@ -135,39 +217,31 @@ SHARES = (0.5, 0.9, 0.99)
 
 
 def sections(out: Path) -> list[Section]:
-    """Every section that the studies and figures under `out` fill, in reading order."""
-    return [
-        _schedules_section(out),
-        _decomposition_section(out),
-        _ladder_section(out),
-        _memory_section(out),
-        _memory_bounds_section(out),
-        _equal_cost_section(out),
-        _designed_section(out),
-        _theorem_b_section(out),
-        _two_sided_section(out),
-        _trade_off_section(out),
-        _tightness_section(out),
-        _published_section(out),
-        _paper_section(out),
-        _clip_section(out),
-        _trained_gaussian_section(out),
-        _worlds_section(out),
-        _trained_section(out),
+    """Every section that the studies and figures under `out` fill, in reading order; last, what
+    figures stand in none of them."""
+    found = [
+        replace(section(out), part=part) for part, members in PARTS.items() for section in members
     ]
+    shown = {picture.name for section in found for picture in section.pictures}
+    further = [_picture(name, out) for name in FIGURES if name not in shown]
+    if further:
+        found.append(Section("further", "Further figures", (), further, part="Further figures"))
+    return found
 
 
 def _schedules_section(out: Path) -> Section:
-    data = pandas.read_csv(out / "figures" / "named_schedules_figure_3.csv")
     return Section(
         "schedules",
         "Named schedules",
         [
-            f"{data['method'].nunique()} schedules, all checked against the three requirements of "
+            f"{len(METHODS)} schedules, all checked against the three requirements of "
             "D1 when they are made: a schedule that violates monotonicity, circularity or the 0–T "
-            "boundary is refused with a message of its own."
+            "boundary is refused with a message of its own.",
+            "Theorem A sorts the vectors of the chain by when they were made: Hₖ, those that were "
+            "there before AR step k, and Gₖ, those that the step makes. What of Hₖ is not in the "
+            "step's input is its Past; the memory bottleneck is about it.",
         ],
-        [_picture("named_schedules_figure_3", out)],
+        [_picture("named_schedules_figure_3", out), _picture("sets_g_and_h_figure_14", out)],
     )
 
 
@@ -210,6 +284,80 @@ def _decomposition_section(out: Path) -> Section:
                 "each: the first window is exact.",
                 "exact",
                 study=study,
+            )
+        ],
+        knob=controls.knobs_of(out)["schedule"],
+    )
+
+
+def _long_section(out: Path) -> Section:
+    study = "long_rollouts"
+    table = table_of(study, out=out)
+    ways = {
+        (video, way): rows.reset_index(drop=True)
+        for (video, way), rows in table.groupby(["video", "way"], sort=False)
+    }
+    settles, wanders = (ways[video, "linear"] for video in ("AR(2)", "panorama"))
+    dense, dense_wanders = (ways[video, "dense"].iloc[-1] for video in ("AR(2)", "panorama"))
+    first, last, longest = settles.iloc[0], settles.iloc[-1], wanders.iloc[-1]
+    apart = max(dense[f"{name}_difference"] / dense[name] for name in long_rollouts.NUMBERS)
+    crossing = float(dense_wanders["steps_for_ratio"])
+    gibibytes = 8.0 * (4.0 * crossing) ** 2 / 2.0**30
+    return Section(
+        "long-rollouts",
+        "A million steps",
+        [
+            "All terms of Theorem A, the output KL and the clip KL of a roll-out take time linear "
+            "in the number of AR steps, and memory that does not depend on it. A video that "
+            "settles (here a vector AR(2)) is iterated until its Riccati recursion repeats; the "
+            "rest is summed in closed form, and what stopping changed is bounded. A panorama seen "
+            "by a camera that wanders for ever never settles: every step is taken.",
+            f"{last['steps']:,} AR steps of the AR(2) video took {last['cpu_seconds']:.2g} s, "
+            f"{first['steps']} took {first['cpu_seconds']:.2g} s. {longest['steps']:,} steps of "
+            f"the panorama took {longest['cpu_seconds']:.3g} s; the slope of log seconds on log K "
+            f"is {longest['slope']:.3f} (95 % interval {longest['slope_lower']:.3f} to "
+            f"{longest['slope_upper']:.3f}), and memory grew by {wanders['memory_mib'].min():.2g} "
+            f"to {wanders['memory_mib'].max():.2g} MiB.",
+            "The dense path forms the joint law of all frames. At the largest K that fits into 4 "
+            f"GiB, {dense['steps']:,}, it takes {dense['cpu_seconds']:.3g} s and "
+            f"{dense['memory_mib'] / 1024.0:.2g} GiB, {dense['ratio']:,.0f} times as long as the "
+            "linear one (measured), for the same numbers: they differ by at most "
+            f"{number(apart, 2)} of themselves. For the panorama, where nothing can be summed in "
+            f"closed form, the measured ratio at K = {dense_wanders['steps']} is "
+            f"{dense_wanders['ratio']:.2g}; "
+            "extrapolated along the slope between the last two lengths (not measured) it would be "
+            f"1,000 at K = {crossing:,.0f}, where each joint covariance alone would take "
+            f"{gibibytes:,.0f} GiB.",
+            "The error bounds are first-order worst cases. Those of the linear path stay small; "
+            "the dense path's grow with the size and the conditioning of the joint law, and for "
+            "the panorama the one of its output KL soon says nothing, while the numbers agree.",
+        ],
+        [_picture(study, out)],
+        [
+            _table(
+                table,
+                {
+                    "video": "video",
+                    "way": "way",
+                    "steps": "AR steps K",
+                    "runs": "runs (n)",
+                    "cpu_seconds": "CPU time (s)",
+                    "lower_quartile": "from (s)",
+                    "upper_quartile": "to (s)",
+                    "memory_mib": "memory (MiB)",
+                    "settled": "settled (AR step)",
+                    "slope": "slope of log time on log K (1)",
+                    "slope_lower": "from (1)",
+                    "slope_upper": "to (1)",
+                    "ratio": "dense over linear (1)",
+                    "output": "output KL (nats)",
+                    "output_difference": "difference (nats)",
+                    "output_allowed": "both error bounds (nats)",
+                },
+                "Medians over runs, from and to: quartiles; slopes with 95 % intervals.",
+                "measured",
+                study=study,
+                folded=True,
             )
         ],
     )
@@ -289,9 +437,12 @@ def _memory_section(out: Path) -> Section:
         [
             "How much a generator forgets depends on the video, not on the network: an "
             "autoregressive video needs its order, long memory needs ever more, and a place that "
-            "returns needs a window that reaches back to it, or a memory of another kind."
+            "returns needs a window that reaches back to it, or a memory of another kind.",
+            "A generator that sees the past X only through its input Y can at best be the Markov "
+            "chain X → Y → Z. Its distance from the truth is I(X;Z|Y), and no training changes "
+            "that (M2); a memory m gives back I(m;Z|Y) of it (M1).",
         ],
-        [_picture("memory_bottleneck_by_window", out)],
+        [_picture("markov_chain_figure_4", out), _picture("memory_bottleneck_by_window", out)],
         [
             Table(
                 f"MB of AR step {step} in nats per frame, by reference frames r; “<”: below the "
@@ -314,7 +465,37 @@ def _memory_section(out: Path) -> Section:
                 "exact",
                 study,
             ),
+            _table(
+                table_of("markov_chain", out=out).fillna({"given": ""}),
+                {
+                    "graph": "graph",
+                    "from": "from",
+                    "to": "to",
+                    "given": "given",
+                    "nats": "information (nats)",
+                    "lower": "at least (nats)",
+                    "upper": "at most (nats)",
+                },
+                "The informations of Figure 4, with the bounds that rounding leaves.",
+                "exact",
+                study="markov_chain",
+                folded=True,
+            ),
         ],
+        knob=controls.knobs_of(out)["memory"],
+    )
+
+
+def _persistence_section(out: Path) -> Section:
+    return Section(
+        "persistence",
+        "Persistence",
+        [
+            "One number decides much of what a generator pays: how alike a frame is to the one "
+            "before. Persistent video is easy to predict from clean frames and dear to generate "
+            "without them."
+        ],
+        knob=controls.knobs_of(out)["persistence"],
     )
 
 
@@ -626,6 +807,7 @@ def _published_section(out: Path) -> Section:
                 f"Table {table.number} of {published.SOURCE}: {table.quantity}, {table.world} "
                 f"({table.unit}; n not published).",
                 "published",
+                study=study,
                 text=_printed,
             )
         )
@@ -662,8 +844,15 @@ def _paper_section(out: Path) -> Section:
         "chance (unit)",
         "steps (batches)",
     )
+    inputs = manifest_of(study, out=out)["inputs"]
+    missing = []
     for number, rows in table.groupby("table"):
         first = rows.iloc[0]
+        waiting = _waiting(list(rows[rows["note"].notna()]["row"].unique()))
+        if rows["note"].notna().all():
+            missing.append(f"Of Table {number} no network is measured yet.")
+            continue
+        rows = rows[rows["note"].isna()]
         cells = [
             [row["row"], *(cell for cell in paper_tables.cells(row) if cell != "|")]
             for row in rows.to_dict("records")
@@ -677,12 +866,13 @@ def _paper_section(out: Path) -> Section:
                 f"Table {number}: published for {first['published_world']} (quoted; n and seeds "
                 f"not published) beside what is measured here on {first['measured_world']}, at a "
                 "quarter of all lengths. 95 % over training seeds and clips; *: over clips only, "
-                f"one training seed; ‡: derived from printed values.{rule}",
+                f"one training seed; ‡: derived from printed values.{rule}{waiting}",
                 heads,
                 cells,
                 "measured",
                 study,
                 folded=True,
+                runs=_runs(rows.rename(columns={"measured_world": "world", "seed": "_"}), inputs),
             )
         )
     ledger = table_of(claims.STUDY.name, out=out)
@@ -698,8 +888,16 @@ def _paper_section(out: Path) -> Section:
             f"{table['row'].nunique()} networks are measured. Each claim of the paper is a "
             "statement with its smallest effect of interest, n and test, written down before any "
             f"of them was ({len(judged['claim'].unique())} claims: {said}).",
+            "Roll-outs of our networks fail in the paper's two ways. Where every view is recent, "
+            "the squared error grows with the frame all the same (accumulation). On the way back "
+            "over views seen before, the score falls once a view is older than what the network "
+            "was given (forgetting).",
+            *([" ".join(missing)] if missing else []),
         ],
-        [_picture("retrieval_against_psnr_decay_figure_9", out)],
+        [
+            _picture("accumulation_and_forgetting_figure_2", out),
+            _picture("retrieval_against_psnr_decay_figure_9", out),
+        ],
         [
             _table(
                 judged,
@@ -719,6 +917,327 @@ def _paper_section(out: Path) -> Section:
                 folded=True,
             ),
             *tables,
+        ],
+    )
+
+
+def _waiting(names: Sequence[str]) -> str:
+    return f" Not measured yet: {', '.join(names)}." if len(names) else ""
+
+
+def _runs(rows: pandas.DataFrame, inputs: Iterable[str]) -> list[list[str]]:
+    """The measurements among `inputs` behind each row: its `world`, `row` and any `seed`."""
+    names = sorted(Path(path).stem for path in inputs if path.endswith(".json"))
+    found = []
+    for row in rows.to_dict("records"):
+        seed = row.get("seed")
+        ends = r"\d+" if seed is None or math.isnan(seed) else str(int(seed))
+        name = re.compile(re.escape(f"{row['world']}-{row['row']}-seed-") + ends)
+        found.append([one for one in names if name.fullmatch(one)])
+    return found
+
+
+def _theory_section(out: Path) -> Section:
+    study = "theory_against_networks"
+    table = table_of(study, out=out)
+    table = table[(table["law"] == "wandering") & (table["components"] == 16)]
+    table = table[table["gamma"].between(1.0, 2.0)]
+    exact = table[(table["source"] == "theory") & table["memory"].isin((4, 12, 28))]
+    gains = pandas.concat(
+        [
+            exact[exact["quantity"].isin(("gain", "gain_trapezoid"))],
+            table[(table["source"] == "network") & (table["quantity"] == "gain_trapezoid")],
+        ]
+    )
+    by_quantity = exact.pivot(index=["world", "memory"], columns="quantity", values="value")
+    cost = float((1.0 - by_quantity["gain_trapezoid"] / by_quantity["gain"]).abs().max())
+    names = {"gain": "integral", "gain_trapezoid": "trapezoids through 8 levels"}
+    return Section(
+        "theory-against-networks",
+        "Theory meets the networks",
+        [
+            "A Gaussian video is fitted to each world's frames in its first 1, 2, 4, 8 and 16 "
+            "principal components, the same in which the networks' teacher-forced errors are "
+            "measured, and it says what a memory of m frames is worth for the next window. Two "
+            "laws are needed. The stationary one, fitted to wandering clips, is linear with "
+            "coefficients that do not look at the picture: it knows that frames close in time are "
+            "alike, and cannot recognise a place that comes back. The law of return clips takes "
+            "frames by their number on the way out and back; it does know which frame comes back, "
+            "and puts the end of every memory where the networks' retrieval ends.",
+            "Networks give the integrand of I-MMSE at the 8 levels of their sampler: error without "
+            "memory minus error with it. With memory they denoise better than the best linear "
+            "denoiser of the stationary law, because they recognise places and are told the "
+            "motion; at low noise each network's own error outweighs what is left to know. These "
+            "differences are MB + SEE(without) − SEE(with), neither a lower nor an upper bound of "
+            "MB. Bounds are: a network's error is at least the mmse, and so is the Gaussian law's.",
+            f"The quadrature through 8 levels costs at most {cost:.1%} in the table (the law's own "
+            "errors through the same quadrature).",
+        ],
+        [_picture(study, out), _picture("returns_against_theory", out)],
+        [
+            _table(
+                gains.assign(
+                    quantity=gains["quantity"].map(names), row=gains["row"].fillna("Gaussian law")
+                ),
+                {
+                    "world": "world",
+                    "source": "source",
+                    "row": "network",
+                    "memory": "memory (frames)",
+                    "quantity": "quadrature",
+                    "value": "worth of the memory (nats a window)",
+                    "low": "from (nats)",
+                    "high": "to (nats)",
+                    "seeds": "seeds (n)",
+                    "clips": "clips (n)",
+                    "over": "interval over",
+                },
+                "What a memory is worth for the next window when it has reached γ = "
+                f"{number(gains['gamma'].iloc[0])}, 16 components.",
+                "measured",
+                study=study,
+                folded=True,
+            )
+        ],
+    )
+
+
+def _bounds_section(out: Path) -> Section:
+    study = "retrieval_bounds"
+    table = table_of(study, out=out)
+    measured = table[table["source"] == "measured"]
+    printed = table[table["source"] == "published"]
+    videos = printed.groupby("span", sort=False)["smallest_compatible_n"].max()
+    assumed = [25, 100]
+    same = ["world", "row", "span", "published_quantity", "published_value", "published_kl_limit"]
+    supposed = printed[printed["assumed_n"].isin(assumed)].pivot_table(
+        index=same, columns="assumed_n", values="published_kl_bound", sort=False
+    )
+    supposed = supposed.rename(columns=str).reset_index()
+    least = ", ".join(f"{number(n)} ({span} frames)" for span, n in videos.dropna().items())
+    tables = [
+        _table(
+            supposed,
+            {
+                "world": "world",
+                "row": "network",
+                "span": "seen before (frames)",
+                "published_quantity": "quantity",
+                "published_value": "published (share)",
+                "published_kl_limit": "KL at least, n without end (nats)",
+                **{f"{n:.1f}": f"if n was {n} (nats)" for n in assumed},
+            },
+            "What the published rates would certify; their n is not published.",
+            "published",
+            study=study,
+            folded=True,
+        )
+    ]
+    if len(measured):
+        first = _table(
+            measured,
+            {
+                "world": "world",
+                "row": "network",
+                "seed": "training seed (number)",
+                "span": "seen before (frames)",
+                "rule": "rule",
+                "measured_successes": "retrieved (clips)",
+                "measured_clips": "clips (n)",
+                "measured_chance": "by chance (share)",
+                "measured_kl_bound": "KL at least, on these maps (nats)",
+                "maps": "maps (n)",
+                "measured_kl_bound_all_maps": "KL at least, over all maps (nats)",
+            },
+            "Lower bounds of KL(truth ‖ generated) that the measured rates certify at 95 % (M5).",
+            "measured",
+            study=study,
+            folded=True,
+            inputs=manifest_of(study, out=out)["inputs"],
+        )
+        tables.insert(0, first)
+    return Section(
+        "retrieval-bounds",
+        "What retrieval rates certify",
+        [
+            "M5 turns measured rates into certified lower bounds of KL(truth ‖ generated). Test "
+            "clips share maps by 16s: the bound from all clips is of the law on the test's maps, "
+            "that over all maps comes from one clip a map. Published rates have no n, so they "
+            "certify nothing; shown is what they would if n was 10 to 1000.",
+            f"The shares of Table 1, as printed, need at least so many videos: {least}.",
+        ],
+        [_picture(study, out)],
+        tables,
+    )
+
+
+def _structures_section(out: Path) -> Section:
+    study = "network_structures"
+    table = table_of(study, out=out)
+    missing = table[table["missing"].notna() & (table["missing"] != "")]
+    return Section(
+        "structures",
+        "How memory enters the network",
+        [
+            "Counted on the networks as they are built: parameters, tokens, and how many frames a "
+            "window frame attends to. Channel concatenation projects all memory frames at once and "
+            "adds the result; prepending costs no parameter but lets every block run over the "
+            "memory; cross attention adds a layer to every block.",
+            *(f"Not built: {row['network']} ({row['missing']})." for _, row in missing.iterrows()),
+        ],
+        [_picture("memory_structures_figure_5", out), _picture("compressors_figure_12", out)],
+        [
+            _table(
+                table.drop(missing.index),
+                {
+                    "network": "network",
+                    "parameters": "parameters (count)",
+                    "memory parameters": "of the memory (count)",
+                    "cross attention parameters": "of cross attention (count)",
+                    "compressor_parameters": "of the compressor (count)",
+                    "tokens_per_frame": "tokens a frame (tokens)",
+                    "temporal_keys": "attended at a place (frames)",
+                    "cross_keys": "read by cross attention (tokens)",
+                },
+                "The networks of Figures 5 and 12.",
+                "exact",
+                study=study,
+                text=_counted,
+                folded=True,
+            )
+        ]
+        if len(missing) < len(table)
+        else [],
+    )
+
+
+def _examples_section(out: Path) -> Section:
+    study = "retrieval_examples"
+    table = table_of(study, out=out)
+    said = "No network of the tables has been trained yet."
+    if len(table):
+        inside = table["in_memory"].astype(bool)
+        kept, beyond = (table[where]["retrieved"].astype(float) for where in (inside, ~inside))
+        said = (
+            f"Of the shown frames whose view was in the memory {kept.mean():.0%} count as "
+            f"retrieved (n = {len(kept)}), of the others {beyond.mean():.0%} (n = {len(beyond)}): "
+            "two clips a network only."
+        )
+    return Section(
+        "retrieval-examples",
+        "Views that return",
+        [
+            "What the numbers of Tables 1 and 2 look like. Test clips 0 and 1, the same for every "
+            "network, picked by number: truth above, each network's frames below, outlined by the "
+            "rule's verdict, with the score under each. The bar says how far the memory reaches: "
+            "beyond it a network can only guess, whatever it was trained to do. At the left of "
+            "each line the share over all clips, so that two clips are not taken for the result.",
+            said,
+        ],
+        [
+            _picture(name, out)
+            for name in (
+                "maze_memories_figure_6",
+                "maze_budgets_figure_7",
+                "maze_structures_figure_8",
+                "blocks_memories_figure_10",
+                "blocks_budgets_and_structures_figure_11",
+            )
+        ],
+    )
+
+
+def _pairs_section(out: Path) -> Section:
+    study = "frame_pairs"
+    table = table_of(study, out=out)
+    missing = table[table["missing"].notna() & (table["missing"] != "")]
+    drawn = table.drop(missing.index).drop_duplicates(["world", "kind"])
+    tables = [
+        _table(
+            drawn,
+            {
+                "world": "world",
+                "kind": "second frame",
+                "rule": "rule",
+                "threshold": "threshold (unit of the rule)",
+                "share": "accepted (share)",
+                "share_low": "from (share)",
+                "share_high": "to (share)",
+                "clips": "clips (n)",
+            },
+            "What the rule of each world accepts; from, to: 95 % over clips.",
+            "rendered",
+            study=study,
+        )
+    ]
+    return Section(
+        "frame-pairs",
+        "What counts as the same view",
+        [
+            "The rule of a world was fixed on true frames alone. It lets blur pass, because a "
+            "recalled frame is soft, and refuses views of other places; a view one step of the "
+            "camera away it often takes for the same one, so retrieval here means the right place, "
+            "within a step or so, not the exact pose.",
+            *(f"Not drawn: {row['world']} ({row['missing']})." for _, row in missing.iterrows()),
+        ],
+        [_picture("frame_pairs_by_ssim_figure_13", out)],
+        tables if len(drawn) else [],
+    )
+
+
+def _frechet_section(out: Path) -> Section:
+    study = "frechet_by_span"
+    table = table_of(study, out=out)
+    distances = {
+        "distance": "Fréchet distance (squared units)",
+        "distance_low": "from (squared units)",
+        "distance_high": "to (squared units)",
+        "floor": "true frames (squared units)",
+        "change": "minus no memory (squared units)",
+        "change_low": "from (squared units)",
+        "change_high": "to (squared units)",
+    }
+    counts = {"seeds": "training seeds (n)", "clips": "clips (n)"}
+    ages = {"youngest": "youngest view (frames)", "oldest": "oldest view (frames)"}
+    retrieval = {
+        "retrieval": "retrieval (share)",
+        "retrieval_low": "from (share)",
+        "retrieval_high": "to (share)",
+        "chance": "by chance (share)",
+    }
+    spans = {"first": "from frame (frames)", "end": "before frame (frames)"}
+    kinds = {
+        "return": (ages, retrieval, "Where views return, by their age."),
+        "accumulation": (spans, {}, "Where every view is recent, by span of the roll-out."),
+    }
+    named = {"world": "world", "row": "network"}
+    return Section(
+        "frechet-by-span",
+        "What a metric of short clips sees",
+        [
+            "Fréchet distances of 4-frame clips on named features (the world's first 8 principal "
+            "components in each frame), by time span: a metric like FVD, but not FVD. A clip of 4 "
+            "frames holds nothing of what was seen before it, so the distance can rise as errors "
+            "accumulate while it cannot know whether a view is the one that was there: compare the "
+            "middle column with the right one, which are of the same frames. Where a network that "
+            "forgets also draws worse frames, the two move together all the same.",
+            "True frames of the same places are not at 0: 200 clips against 400 others, in 32 "
+            "dimensions; the dotted line is what is left when nothing is wrong.",
+            *([] if len(table) else ["No network has been measured this way yet."]),
+        ],
+        [_picture("frechet_by_span_figure_1", out)],
+        [
+            _table(
+                table[table["kind"] == kind],
+                {**named, **at, **counts, **distances, **more, "over": "interval over"},
+                caption,
+                "measured",
+                study=study,
+                folded=True,
+                inputs=manifest_of(study, out=out)["inputs"],
+            )
+            for kind, (at, more, caption) in kinds.items()
+            if (table["kind"] == kind).any()
         ],
     )
 
@@ -832,6 +1351,61 @@ def _trained_section(out: Path) -> Section:
     )
 
 
+def _predicted_section(out: Path) -> Section:
+    study = "predicted_degradation"
+    table = table_of(study, out=out)
+    ranks = table[table["quantity"].astype(str).str.startswith("rank_correlation")].copy()
+    ranks["ranked"] = ranks["quantity"].map(
+        {
+            "rank_correlation": "schedules within a span",
+            "rank_correlation_over_spans": "schedules and spans together",
+        }
+    )
+    ranks["seed"] = ranks["seed"].map(lambda seed: "all" if pandas.isna(seed) else number(seed))
+    tables = [
+        _table(
+            ranks,
+            {
+                "world": "world",
+                "seed": "training seed",
+                "prediction": "prediction",
+                "ranked": "ranks of",
+                "value": "rank correlation (1)",
+                "low": "from (1)",
+                "high": "to (1)",
+                "over": "interval over",
+            },
+            "How well each prediction orders the measured squared errors.",
+            "measured",
+            study=study,
+        )
+    ]
+    return Section(
+        "predicted-degradation",
+        "Degradation predicted without rolling out",
+        [
+            "One network a world and training seed, trained on a mixture of levels, drives ten "
+            "schedules that differ in nothing but the order in which levels are passed. Two "
+            "quantities that need no roll-out are held against the squared error of roll-outs, on "
+            "clips of their own: Theorem C's loss (T1), and the squared error of one pass through "
+            "the window with true frames in the memory, summed over the copies of the content. "
+            "Theorem C splits a divergence between laws, not a squared error: that its loss orders "
+            "squared errors is a claim of the ledger, which may fail; the second prediction is "
+            "ours, planned as secondary before any such network was measured.",
+            "Ranks are taken among the schedules of one network in one span: over spans every "
+            "accumulated quantity rises with the error, whatever it is. Schedules under which "
+            "forgetting dominates (one pass errs by more than half of chance) are left out; at "
+            "least 8 must be left. Three training seeds a world limit what can be said: a cluster "
+            "bootstrap of three finds three of three right one time in eight where there is "
+            "nothing, so Student's t over seeds joins it, and p-values and intervals are the wider "
+            "of the two.",
+            *([] if len(ranks) else ["No network has been measured this way yet."]),
+        ],
+        [_picture(study, out)],
+        tables if len(ranks) else [],
+    )
+
+
 def _clip_section(out: Path) -> Section:
     study = "clip_memory"
     path = file_of(study, clip_memory.SUMMARY, out=out)
@@ -923,12 +1497,158 @@ def _interval(values: Sequence[int | None]) -> str:
     return f"{value} ({low} to {high})"
 
 
+PARTS: dict[str, tuple[Callable[[Path], Section], ...]] = {
+    "Schedules": (
+        _schedules_section,
+        _decomposition_section,
+        _ladder_section,
+        _equal_cost_section,
+        _designed_section,
+        _long_section,
+    ),
+    "Memory": (_memory_section, _persistence_section, _memory_bounds_section),
+    "Error accumulation": (
+        _theorem_b_section,
+        _two_sided_section,
+        _trade_off_section,
+        _tightness_section,
+    ),
+    "The paper's networks": (
+        _published_section,
+        _paper_section,
+        _theory_section,
+        _bounds_section,
+        _frechet_section,
+        _structures_section,
+        _examples_section,
+        _pairs_section,
+    ),
+    "Footage and trained networks": (
+        _clip_section,
+        _trained_gaussian_section,
+        _worlds_section,
+        _trained_section,
+        _predicted_section,
+    ),
+}
+"""Heading of the contents → sections below it, in reading order."""
+
+_NUMBERED = re.compile(r"_figures?_(\d+)(?:_to_(\d+))?$")
+
+
+def paper_figures(names: Iterable[str]) -> list[tuple[int, str]]:
+    """Number of a figure of the paper and name of the figure here that mirrors it, by number.
+
+    >>> paper_figures(["ladder", "named_schedules_figure_3"])
+    [(3, 'named_schedules_figure_3')]
+    """
+    found = [(name, match) for name in names if (match := _NUMBERED.search(name))]
+    return sorted(
+        (number, name)
+        for name, match in found
+        for number in range(int(match[1]), int(match[2] or match[1]) + 1)
+    )
+
+
+# --- the manifests --------------------------------------------------------------------------------
+
+
+def _manifests(studies: Iterable[str], out: Path) -> tuple[list[Manifest], list[Manifest]]:
+    """Of the studies, and of the measurements that they read."""
+    made, measured = [], {}
+    for name in studies:
+        manifest = manifest_of(name, out=out)
+        for path in manifest["inputs"]:
+            if path.endswith(".json") and path not in measured:
+                measured[path] = _measurement(path)
+        links = [
+            (path, digest, measured[path].anchor if path in measured else "")
+            for path, digest in manifest["inputs"].items()
+        ]
+        made.append(
+            Manifest(
+                f"manifest-{name}",
+                name,
+                manifest["question"],
+                f"key {manifest['key']}, sha256 {manifest['csv_sha256'][:16]}",
+                _facts(manifest),
+                links,
+                json.dumps(manifest, indent=1, ensure_ascii=False),
+            )
+        )
+    return made, list(measured.values())
+
+
+def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    state = manifest["git"]
+    commit = state["commit"] or "not under version control"
+    if state["changed_files"]:
+        commit += ", with changes"
+    seeds = ", ".join(_seeds(manifest["config"])) or "none: nothing is drawn at random"
+    return [
+        ("table", f"out/data/{manifest['study']}.csv, {manifest['rows']} rows"),
+        ("sha256 of the table", manifest["csv_sha256"]),
+        ("revision and key", f"{manifest['revision']}, {manifest['key']}"),
+        ("seeds", seeds if not manifest["inputs"] else f"{seeds}; and those of its inputs"),
+        ("commit", commit),
+        ("versions", ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())),
+        ("made", f"{manifest['finished']}, in {manifest['wall_time_seconds']} s"),
+    ]
+
+
+def _measurement(path: str) -> Manifest:
+    """Of a measured result that the repository keeps."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    manifest = json.loads(text)
+    file = Path(path)
+    name = file.stem if file.stem != "manifest" else file.parent.name
+    versions = manifest.get("versions", {})
+    digests = manifest.get("sha256", {})
+    digest = hashlib.sha256((ROOT / path).read_bytes()).hexdigest()[:16]
+    facts = [
+        ("file", path),
+        ("seeds", ", ".join(_seeds(manifest))),
+        ("versions", ", ".join(f"{k} {v}" for k, v in versions.items())),
+    ]
+    if isinstance(digests, Mapping):
+        facts += [(f"sha256 of {key}", str(value)) for key, value in digests.items()]
+    for key in ("steps", "training_seconds", "wall_time_seconds"):
+        if manifest.get(key) is not None:
+            facts.append((key.replace("_", " "), str(manifest[key])))
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    known = [fact for fact in facts if fact[1]]
+    return Manifest(f"run-{name}", name, "", f"sha256 {digest}", known, (), text)
+
+
+def _seeds(config: Any, at: str = "") -> Iterator[str]:
+    """Every seed of a configuration with where it stands, `training.seed 0`."""
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(config, Mapping):
+        pairs = config.items()
+    elif isinstance(config, list):
+        pairs = enumerate(config)
+    for key, value in pairs:
+        place = f"{at}.{key}" if at else str(key)
+        if re.search(r"seeds?$", str(key)) and not isinstance(value, Mapping):
+            yield f"{place} {value}"
+        else:
+            yield from _seeds(value, place)
+
+
 # --- the page -------------------------------------------------------------------------------------
 
 
-def render(parts: Sequence[Section], out: Path, used: Iterable[str] = tuple(STUDIES)) -> str:
-    """The page as one self-contained HTML text; `used`: studies whose manifests it holds."""
-    manifests = {name: manifest_of(name, out=out) for name in used}
+def _part(section: Section) -> str:
+    return section.part
+
+
+def render(parts: Sequence[Section], out: Path) -> str:
+    """The page of these sections as one self-contained HTML text."""
+    pictures = [picture for section in parts for picture in section.pictures]
+    files = [path for picture in pictures for path in (picture.light, picture.dark)]
+    uris = dict(zip(files, sweep("pictures", _data_uri, files), strict=True))
+    run = [name for name in STUDIES if (out / "data" / f"{name}.json").exists()]
+    manifests, measurements = _manifests(run, out)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -936,9 +1656,23 @@ def render(parts: Sequence[Section], out: Path, used: Iterable[str] = tuple(STUD
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {
+        "number": number,
+        "exact": _exact,
+        "groupby_part": lambda found: [list(g) for _, g in itertools.groupby(found, _part)],
+        "breakable": lambda text: markupsafe.escape(text).replace("_", markupsafe.Markup("_<wbr>")),
+        "inert": lambda text: text.replace("<", "\\u003c"),
+    }
+    titles = {picture.name: picture.title for picture in pictures}
     return environment.get_template("page.html.j2").render(
         sections=parts,
         kinds=KINDS,
-        manifests={name: (m, json.dumps(m, indent=1)) for name, m in manifests.items()},
+        uris=uris,
+        paper_figures=[(n, name, titles[name]) for n, name in paper_figures(titles)],
+        manifests=manifests,
+        measurements=measurements,
+        uses={name: [section for section in parts if name in section.studies] for name in run},
+        drawing=controls.drawing,
+        size=(controls.WIDTH, controls.HEIGHT),
         version=arvdm_theory.__version__,
     )

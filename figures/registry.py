@@ -5,29 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pandas
 from matplotlib.figure import Figure
 
 from figures import (
+    accumulation_and_forgetting_figure_2,
     clip_against_theorem_b,
+    compressors_figure_12,
     decomposition_per_step,
     designed_schedules,
     dimension_against_rate,
+    frame_pairs_by_ssim_figure_13,
+    frechet_by_span_figure_1,
     ladder,
     ladder_by_substeps,
+    long_rollouts,
+    markov_chain_figure_4,
     memory_against_accumulation,
     memory_bottleneck_by_window,
     memory_budget_curves,
     memory_of_the_shipped_clip,
+    memory_structures_figure_5,
     named_schedules_figure_3,
     one_network_many_schedules,
     panorama_memory,
     power_law_forgetting,
+    predicted_degradation,
     published_retrieval_against_psnr_decay,
     retrieval_against_psnr_decay_figure_9,
+    retrieval_bounds,
+    retrieval_examples_figures_6_to_11,
+    returns_against_theory,
     schedules_at_equal_cost,
+    sets_g_and_h_figure_14,
+    theory_against_networks,
     tightness,
     trained_gaussian,
     two_sided_accumulation,
@@ -37,7 +50,7 @@ from figures import (
 __all__ = ["FIGURES", "KINDS", "FigureModule"]
 
 KINDS = {
-    "exact": "closed forms in float64 on Gaussian worlds or schedules; nothing is sampled",
+    "exact": "closed forms in float64 on Gaussian worlds or schedules, or counts: no sampling",
     "rendered": "frames drawn by the worlds of this repository",
     "measured": "estimated from recorded footage or from trained networks, with intervals",
     "published": "quoted from the paper's tables; number of videos not published",
@@ -57,7 +70,8 @@ class FigureModule:
     draw: Callable[[Path], tuple[Figure, pandas.DataFrame]]
 
 
-def _described(module: ModuleType) -> FigureModule:
+def _described(module: Any) -> FigureModule:
+    """Of a module, or of one of the figures that a module has several of."""
     assert module.KIND in KINDS
     return FigureModule(
         module.NAME, module.TITLE, module.KIND, module.CAPTION, module.STUDIES, module.draw
@@ -70,9 +84,12 @@ FIGURES: dict[str, FigureModule] = {
         _described,
         (
             named_schedules_figure_3,
+            sets_g_and_h_figure_14,
             decomposition_per_step,
             ladder,
             ladder_by_substeps,
+            long_rollouts,
+            markov_chain_figure_4,
             memory_bottleneck_by_window,
             power_law_forgetting,
             memory_budget_curves,
@@ -85,9 +102,19 @@ FIGURES: dict[str, FigureModule] = {
             tightness,
             published_retrieval_against_psnr_decay,
             retrieval_against_psnr_decay_figure_9,
+            retrieval_bounds,
+            theory_against_networks,
+            returns_against_theory,
+            accumulation_and_forgetting_figure_2,
+            memory_structures_figure_5,
+            compressors_figure_12,
+            *retrieval_examples_figures_6_to_11.FIGURES,
+            frechet_by_span_figure_1,
+            frame_pairs_by_ssim_figure_13,
             memory_of_the_shipped_clip,
             panorama_memory,
             one_network_many_schedules,
+            predicted_degradation,
             trained_gaussian,
             worlds,
         ),

@@ -74,7 +74,6 @@ def _number(ax: Axes, x: float, y: float, number: int, colour: str) -> None:
 
 def _measured(column: str) -> Callable[[Axes, pandas.DataFrame], None]:
     def draw(ax: Axes, rows: pandas.DataFrame) -> None:
-        ax.set_ylabel(UNITS["share"])
         if rows.empty:
             ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
             return
@@ -135,6 +134,7 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
                 _measured(column)(ax, rows)
                 ax.set_title(f"measured: {ours}, 4–12")
                 ax.set_xlabel(label)
+            line[1].set_ylabel(UNITS["share"])
             line[0].set_xlabel("PSNR decay (dB; n not published)")
             _together(list(line[:2]))
             for ax in line[2:]:

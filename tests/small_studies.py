@@ -31,6 +31,20 @@ def _trade_off() -> dict[str, Any]:
     return {**config, "worlds": worlds, "sets": 3}
 
 
+def _knobs(methods: Iterable[str]) -> dict[str, Any]:
+    config = STUDIES["knobs"].config
+    schedule, memory, persistence = (
+        dict(config[knob]) for knob in ("schedule", "memory", "persistence")
+    )
+    schedule |= {"videos": _only(schedule["videos"], ("AR(2)", "panorama")), "frames": 8}
+    schedule |= {"methods": _only(schedule["methods"], (*methods, "PA-VDM")), "substeps": [2, 4]}
+    memory |= {"videos": _only(memory["videos"], ("AR(2)", "panorama"))}
+    memory |= {"longest": 8, "needles": [2, 16]}
+    persistence |= {"coefficients": [0.0, 0.5, 0.9], "longest": 8}
+    persistence |= {"methods": _only(persistence["methods"], ("FIFO", "next frame"))}
+    return {"schedule": schedule, "memory": memory, "persistence": persistence}
+
+
 def _small() -> dict[str, dict[str, Any]]:
     configs = {name: dict(study.config) for name, study in STUDIES.items()}
     decomposition = configs["decomposition_along_k"]
@@ -38,6 +52,7 @@ def _small() -> dict[str, dict[str, Any]]:
         name: {**case, "frames": 8} for name, case in decomposition["cases"].items()
     }
     methods = ("FIFO", "chunk", "next frame")
+    configs["knobs"] = _knobs(methods)
     configs["ladder"] |= {
         "videos": _only(configs["ladder"]["videos"], ("AR(2)", "panorama")),
         "methods": _only(configs["ladder"]["methods"], methods),
@@ -65,6 +80,8 @@ def _small() -> dict[str, dict[str, Any]]:
     configs["memory_against_accumulation"] |= _trade_off()
     configs["tightness"] |= {"draws": 24, "refinements": 12}
     configs["clip_memory"] |= {"options": {"frames": "0:120", "components": 1, "replicates": 2}}
+    configs["frame_pairs"] |= {"clips": 3, "frames": [0, 6], "steps": [1, 2, 4]}
+    configs["theory_against_networks"] |= {"components": [1, 8, 16], "worlds": ["maze"]}
     configs["world_sheets"] |= {
         "worlds": [["gaussian", {"video": GAUSSIAN, "size": 8}], ["panorama", {"size": 16}]],
         "rows": 1,

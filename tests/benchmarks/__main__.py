@@ -33,7 +33,7 @@ SECTIONS = {
     "test_long_rollouts.py": (
         "Long roll-outs",
         "Totals are equal to the dense path's within the sum of both error bounds, and to nine "
-        "digits (checked before each timing). The ratio keeps growing with K; the longest ones are in "
+        "digits (checked before each timing). The ratio keeps growing with K; the longest are in "
         "the report, as the study `long_rollouts` measured them.",
     ),
     "test_batches_of_bounds.py": (
