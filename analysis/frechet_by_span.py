@@ -3,10 +3,10 @@ r"""Does a metric of short clips see how far along, or how forgetful, a video is
 Squared Fréchet distances $\|\mu-\nu\|^2 + tr(P + Q - 2(P^{1/2}QP^{1/2})^{1/2})$ between clips of 4
 generated frames and clips of real video that share none with what was shown, on the principal
 components of the world's frames: not FVD, whose features are those of a network that nobody ships.
-Interval: over test clips by the delete-a-group jackknife, $(G-1)/G \sum_g (D_{-g} - \bar D)^2$,
-and over training seeds by their variance, as in `analysis.inference`. All rows leave out the same
-clips at the same time, so that differences between rows, and between a row and true frames, are
-paired.
+Interval: given the real clips; over test clips by the delete-a-group jackknife,
+$(G-1)/G \sum_g (D_{-g} - \bar D)^2$, a group the clips of a map, and over training seeds by their
+variance, as in `analysis.inference`. All rows leave out the same clips at the same time, so that
+differences between rows, and between a row and true frames, are paired.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def compute(config: Config) -> pandas.DataFrame:
 
 
 def _has(one: Measured, kind: str) -> bool:
-    return f"{kind}_frechet" in one.arrays
+    return one.frechet(kind) is not None
 
 
 def _spans(networks: Any, seeds: list[int], kind: str) -> list[tuple[int, int]]:

@@ -6,7 +6,9 @@ seed means over S plus that of the C clip means over C (which counts the last te
 conservative).
 A critical value is that of Student's t with S - 1 and with C - 1 degrees of freedom, weighted by
 the two variances (Cochran and Cox): t over seeds where seeds differ, t over clips where they do
-not, and on the safe side in between. One seed alone says nothing about other seeds: its interval
+not, and on the safe side in between. Clips that share a map are alike: with `clusters` the variance
+over clips is that of the clusters' sums, and there are as many degrees of freedom as clusters less
+one. One seed alone says nothing about other seeds: its interval
 is over clips only and `over` says so.
 """
 
@@ -30,7 +32,8 @@ class Mean:
     """Mean of values `(..., S, C)` over the last two axes; every array has the shape `(...)`.
 
     `seed_variance` and `clip_variance` are those of the mean; NaN for what a single seed (or a
-    value that has no clips) does not show. `trials`: what is counted as `clips`.
+    value that has no clips) does not show. `trials`: what is counted as `clips`; `independent`: how
+    many independent groups of them there are, if fewer.
     """
 
     value: np.ndarray
@@ -39,6 +42,11 @@ class Mean:
     seeds: int
     clips: int
     trials: str = "clips"
+    independent: int | None = None
+
+    @property
+    def _clip_freedom(self) -> int:
+        return max((self.clips if self.independent is None else self.independent) - 1, 1)
 
     @property
     def over(self) -> str:
@@ -78,7 +86,7 @@ class Mean:
 
     def _quantile(self, share: np.ndarray, tail: Any) -> np.ndarray:
         over_seeds = -stdtrit(max(self.seeds - 1, 1), tail)
-        over_clips = -stdtrit(max(self.clips - 1, 1), tail)
+        over_clips = -stdtrit(self._clip_freedom, tail)
         return np.asarray(
             np.where(share > 0.0, share * over_seeds, 0.0)
             + np.where(share < 1.0, (1.0 - share) * over_clips, 0.0)
@@ -122,7 +130,7 @@ class Mean:
         """
         between, within = np.nan_to_num(self.seed_variance), np.nan_to_num(self.clip_variance)
         error = self.standard_error
-        ends = between**2 / max(self.seeds - 1, 1) + within**2 / max(self.clips - 1, 1)
+        ends = between**2 / max(self.seeds - 1, 1) + within**2 / self._clip_freedom
         with np.errstate(divide="ignore", invalid="ignore"):
             freedom = (between + within) ** 2 / ends
             shift = excess / error
@@ -144,11 +152,16 @@ def resolution(clips: int) -> float:
     return share * (1.0 - share) / (clips + 4.0)
 
 
-def mean_over(values: Any, *, floor: float = 0.0) -> Mean:
+def mean_over(
+    values: Any, *, floor: float = 0.0, clusters: Sequence[int] | np.ndarray | None = None
+) -> Mean:
     r"""The mean of values `(..., seeds, clips)` and its variances.
 
     `floor`: the variance over clips is at least this (`resolution`, for shares). `clips` = 1 stands
-    for a value that a seed has as a whole.
+    for a value that a seed has as a whole. `clusters`: a label of every clip; clips of one label
+    are not independent. The variance is then
+    $\frac{k}{k-1} \sum_g (\sum_{c \in g} (\bar x_c - \bar x))^2 / C^2$ over k clusters, and no
+    smaller than without them.
 
     >>> mean = mean_over([[0.0, 1.0], [2.0, 3.0]])
     >>> float(mean.value), float(mean.seed_variance), float(mean.clip_variance)
@@ -163,8 +176,29 @@ def mean_over(values: Any, *, floor: float = 0.0) -> Mean:
     missing = np.full(x.shape[:-2], np.nan)
     between = x.mean(axis=-1).var(axis=-1, ddof=1) / seeds if seeds > 1 else missing
     within = x.mean(axis=-2).var(axis=-1, ddof=1) / clips if clips > 1 else missing
+    independent = None
+    if clusters is not None and clips > 1:
+        labels, place = np.unique(clusters, return_inverse=True)
+        if len(place) != clips:
+            raise ParameterError("clusters", f"one label for each of {clips} clips", len(place))
+        independent = len(labels)
+        if independent > 1:
+            of_clip = x.mean(axis=-2)
+            away = of_clip - of_clip.mean(axis=-1, keepdims=True)
+            sums = away @ np.equal.outer(place, np.arange(independent)).astype(np.float64)
+            share = independent / (independent - 1.0) / clips**2
+            within = np.maximum(within, share * (sums**2).sum(axis=-1))
+        else:
+            within = missing
     within = np.where(np.isnan(within), within, np.maximum(within, floor))
-    return Mean(x.mean(axis=(-2, -1)), np.asarray(between), np.asarray(within), seeds, clips)
+    return Mean(
+        x.mean(axis=(-2, -1)),
+        np.asarray(between),
+        np.asarray(within),
+        seeds,
+        clips,
+        independent=independent,
+    )
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -16,8 +16,9 @@ A *quantity* is text, `name:number:..`, of one network, clip by clip:
 - `psnr:i:j`, of generated frames i..j-1 of the roll-out to and fro, and `psnr_decay:i:j:k:l`, first
   minus second; `mse:i:j` and `mse_growth:i:j:k:l`, second minus first (T4);
 - `frechet_log:i:j`, log of the Fréchet distance to real clips of the returning frames i..j-1: one
-  jackknife pseudo-value a group of clips, G log F - (G - 1) log F without the group, whose mean is
-  free of the bias of first order; NaN if it was not measured;
+  jackknife pseudo-value a map, G log F - (G - 1) log F without its clips, given the real clips (few
+  clips on either side raise every distance, which makes two of them look more alike); NaN if it was
+  not measured, or with other groups;
 - `log_operations_per_step`, log of the floating-point operations of a training step, counted: one
   value a network, NaN if they were not recorded.
 """
@@ -41,6 +42,7 @@ from analysis.study import ROOT
 from arvdm_theory.empirical import RULES
 from arvdm_theory.errors import ParameterError
 from paper_repro import published
+from paper_repro.worlds.walk import CLIPS_A_MAP
 
 __all__ = [
     "FOLDER",
@@ -103,6 +105,12 @@ class Measured:
         sign = "≥" if RULES[rule].higher else "≤"
         return f"{rule} {sign} {threshold:g} ({RULES[rule].unit})"
 
+    def frechet(self, kind: str) -> np.ndarray | None:
+        """Fréchet distances and their jackknife replicates by map; None if there are none such."""
+        if self.manifest.get("frechet", {}).get("clips_a_group") != CLIPS_A_MAP:
+            return None
+        return self.arrays.get(f"{kind}_frechet")
+
     @cached_property
     def _successes(self) -> tuple[np.ndarray, np.ndarray]:
         """Frames that count as retrieved, and those that would against another clip's truth."""
@@ -161,7 +169,7 @@ def quantity_of_clips(measured: Measured, quantity: str) -> np.ndarray:
 
 
 def _frechet_pseudo_values(measured: Measured, span: list[int]) -> np.ndarray:
-    distances = measured.arrays.get("return_frechet")
+    distances = measured.frechet("return")
     if distances is None:
         return np.array([np.nan])
     spans = [list(known) for known in measured.manifest["frechet"]["return"]]
@@ -234,11 +242,15 @@ class Rows:
         seeds = self.showing(world, terms) if only is None else only
         total = sum(w * self.values(world, row, of, seeds) for row, of, w in terms)
         values = np.asarray(total)
-        values = values[:, np.isfinite(values).all(axis=0)]
+        seen = np.isfinite(values).all(axis=0)
+        values = values[:, seen]
         shares = sum(w * w for _, of, w in terms if of.partition(":")[0] in _SHARES)
-        mean = mean_over(values, floor=shares * resolution(values.shape[1]))
+        floor = shares * resolution(values.shape[1])
+        if kinds & {"returns", "to and fro"}:
+            return mean_over(values, floor=floor, clusters=np.flatnonzero(seen) // CLIPS_A_MAP)
+        mean = mean_over(values, floor=floor)
         groups = kinds == {"groups of returns"}
-        return replace(mean, trials="groups of clips") if groups else mean
+        return replace(mean, trials="maps") if groups else mean
 
     def rule(self, world: str) -> str:
         """The rule of a world in words; empty if nothing is measured."""

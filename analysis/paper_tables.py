@@ -230,7 +230,8 @@ def text_of(table: pandas.DataFrame) -> str:
         lines += [f"  success:   {rule}; mean over clips of each clip's share" for rule in rules]
         lines += [
             "  rows:      lengths here; the paper's are 4 times as long",
-            "  interval:  95 %, t, over training seeds and clips; * over clips only (one seed)",
+            "  interval:  95 %, t, over training seeds and clips, of which those of one of the 13 "
+            "maps count as one; * over clips only (one seed)",
             *(["  ‡ derived from the printed values"] if rows["published_derived"].any() else []),
             "",
         ]

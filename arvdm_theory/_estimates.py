@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -284,10 +285,13 @@ def published_rate_bound(
     *,
     truth: float | None = 1.0,
     confidence: float = 0.95,
+    rounding: float = 0.0,
 ) -> list[NeedleBound]:
     r"""M5 for a published success rate, whose number of trials was not given.
 
-    One bound for each assumed n: the rate is read as round(rate · n) of n independent trials.
+    One bound for each assumed n: the rate is read as k of n independent trials, with the largest k
+    that it may have been: the least k with k/n ≥ rate, or more if `rounding`, half a unit of the
+    last printed digit, leaves room.
     `truth`: s_P as a known number, or `None` to assume that the truth too was scored on n trials
     and always succeeded. A statement "if n was ...", never a certificate.
 
@@ -299,7 +303,10 @@ def published_rate_bound(
     bounds = []
     for n in assumed_n:
         n = positive_integer("assumed_n", int(n))
-        generated = Proportion(round(rate * n), n, confidence)
+        successes = max(
+            math.ceil(rate * n - 1e-9), math.floor(min(1.0, rate + rounding) * n + 1e-9)
+        )
+        generated = Proportion(successes, n, confidence)
         real = Proportion(n, n, confidence) if truth is None else truth
         bounds.append(needle_bound(real, generated, confidence))
     return bounds

@@ -26,7 +26,7 @@ CAPTION = (
     "and fro, by frame; no view is older than 12 frames. Middle: roll-outs back over the way out, "
     "by the age of the views in the clip. Right: how much of these very frames counts as "
     "retrieved, by the rule of the world. Dotted: true frames in the same place, the least that so "
-    "few clips can show. Measured: bars are 95 % over test clips (jackknife of 20 groups) and "
+    "few clips can show. Measured: bars are 95 % over test clips (jackknife of 13 maps) and "
     "training seeds; hollow marks: one seed, over clips only. All networks drew the same clips."
 )
 LABELS = {

@@ -102,7 +102,7 @@ def draw_framework(ax: Axes, schedule: Schedule) -> pandas.DataFrame:
     _levels_axis(ax, schedule)
     ax.set_xlim(0.4, width + 0.6)
     ax.set_title(f"The framework:  window w = {window}, stride Δ = {stride}")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.6, 0.0), markerscale=0.6)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.69, 0.08), markerscale=0.6)
     return table
 
 

@@ -865,7 +865,8 @@ def _paper_section(out: Path) -> Section:
             Table(
                 f"Table {number}: published for {first['published_world']} (quoted; n and seeds "
                 f"not published) beside what is measured here on {first['measured_world']}, at a "
-                "quarter of all lengths. 95 % over training seeds and clips; *: over clips only, "
+                "quarter of all lengths. 95 % over training seeds and clips, of which those of one "
+                "of the 13 maps count as one; *: over clips only, "
                 f"one training seed; ‡: derived from printed values.{rule}{waiting}",
                 heads,
                 cells,
@@ -963,9 +964,10 @@ def _theory_section(out: Path) -> Section:
             "coefficients that do not look at the picture: it knows that frames close in time are "
             "alike, and cannot recognise a place that comes back. The law of return clips takes "
             "frames by their number on the way out and back; it does know which frame comes back, "
-            "and puts the end of every memory where the networks' retrieval ends.",
+            "and puts the end of every memory where retrieval cannot go on.",
             "Networks give the integrand of I-MMSE at the 8 levels of their sampler: error without "
-            "memory minus error with it. With memory they denoise better than the best linear "
+            "memory minus error with it, in the span of the components, although they see whole "
+            "frames and the motion. With memory they denoise better than the best linear "
             "denoiser of the stationary law, because they recognise places and are told the "
             "motion; at low noise each network's own error outweighs what is left to know. These "
             "differences are MB + SEE(without) − SEE(with), neither a lower nor an upper bound of "
@@ -1064,7 +1066,7 @@ def _bounds_section(out: Path) -> Section:
             "clips share maps by 16s: the bound from all clips is of the law on the test's maps, "
             "that over all maps comes from one clip a map. Published rates have no n, so they "
             "certify nothing; shown is what they would if n was 10 to 1000.",
-            f"The shares of Table 1, as printed, need at least so many videos: {least}.",
+            f"The shares of Table 1, as printed, need at least so many trials: {least}.",
         ],
         [_picture(study, out)],
         tables,

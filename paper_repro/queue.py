@@ -40,6 +40,7 @@ from paper_repro.full_scale import cost
 from paper_repro.plan import KINDS, RESULTS, Job, missing, save
 from paper_repro.train import run as train
 from paper_repro.worlds import Clips, World, world_from_json
+from paper_repro.worlds.walk import CLIPS_A_MAP
 
 __all__ = ["ACCUMULATION", "measured", "run_job", "run_queue"]
 
@@ -61,9 +62,10 @@ FRECHET: dict[str, Any] = {
     "accumulation": ((0, 4), (12, 16), (28, 32), (44, 48), (60, 64)),
     "real_clips": 400,
     "real_seed": 50_000,
-    "groups": 20,
+    "clips_a_group": CLIPS_A_MAP,
 }
-"""Fréchet distances of generated clips to real ones that share no clip with what was shown."""
+"""Fréchet distances of generated clips to real ones that share no clip with what was shown. Clips
+of one map are alike: they are one group of the jackknife."""
 
 # --- one job -------------------------------------------------------------------------------------
 
@@ -148,8 +150,8 @@ def measured(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]
     `return_*`, `(clips, generated)`: roll-outs back over the way out, fields of `FrameScores` (the
     scores, or the successes of a rule without one); `accumulation_age` and `accumulation_error`
     alike, to and fro (`ACCUMULATION`). `return_frechet`, `accumulation_frechet`,
-    `(spans, 1 + groups)`: the Fréchet distances of `FRECHET`, then without each of the groups of
-    clips (number modulo 20) in turn; `..._frechet_real` the same of the true frames. `levels`
+    `(spans, 1 + groups)`: the Fréchet distances of `FRECHET`, then without each map's clips in
+    turn; `..._frechet_real` the same of the true frames. `levels`
     `(M,)`, OU times, and `teacher_error` `(clips, M)`: summed squared error of one frame, frames in
     [-1, 1], mean over the window, teacher forced; `component_error` `(clips, M, 5)`: its part in
     the span of the world's first 1, 2, 4, 8 and 16 principal components. For seed 0 also
@@ -203,18 +205,19 @@ def _under_many_schedules(job: Job, network: Denoiser, worlds: Path) -> dict[str
 def frechet(made: np.ndarray, real: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
     """Fréchet distances between sets of clips of features `(clips, frames, features)`.
 
-    Returns `(spans, 1 + groups)`: of all clips of `made`, then without each group in turn.
+    Returns `(spans, 1 + groups)`: of all clips of `made`, then without each group (every 16 clips,
+    those of a map) in turn.
 
     >>> clips = np.random.default_rng(0).normal(size=(60, 4, 2))
     >>> bool(abs(frechet(clips + 1.0, clips, [(0, 2)])[0, 0] - 4.0) < 1e-9)
     True
     """
-    group = np.arange(len(made)) % FRECHET["groups"]
+    group = np.arange(len(made)) // FRECHET["clips_a_group"]
     rows = []
     for a, b in spans:
         first, second = (item[:, a:b].reshape(len(item), -1) for item in (made, real))
         against = second.mean(axis=0), np.cov(second, rowvar=False)
-        chosen = [first, *(first[group != g] for g in range(FRECHET["groups"]))]
+        chosen = [first, *(first[group != g] for g in range(group[-1] + 1))]
         moments = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in chosen)
         rows.append([gaussian_frechet_distance(*of, *against) for of in moments])
     return np.array(rows)

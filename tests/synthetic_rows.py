@@ -102,7 +102,7 @@ def _frechet(world: str, row: str, seed: int, of: dict[str, float]) -> dict[str,
     So that the jackknife must give the usual variance of such a mean, and 0 for differences between
     rows, whose clips are the same.
     """
-    groups = queue.FRECHET["groups"]
+    groups = -(-200 // queue.FRECHET["clips_a_group"])
     odd = np.random.default_rng([5, *world.encode()]).normal(size=groups)
     own = np.random.default_rng([6, seed, *row.encode(), *world.encode()]).normal()
     out = {}

@@ -404,3 +404,23 @@ def test_holm_is_bonferroni_for_the_smallest_and_nothing_for_the_largest() -> No
     assert holm([0.01, 0.02, 0.5]) == pytest.approx([0.03, 0.04, 0.5])
     assert holm([0.4, 0.4]) == pytest.approx([0.8, 0.8])
     assert CHANCE < claims.SHARE + 1.0  # the chance of the synthetic rows is subtracted, not small
+
+
+def test_clips_of_one_map_count_as_one_where_they_are_alike() -> None:
+    """Maps with an effect of their own: intervals over clips alone miss the mean too often."""
+    generator = np.random.default_rng(11)
+    clusters = np.arange(200) // 16
+    maps = generator.normal(size=(1000, 1, 13))[..., clusters]
+    values = maps + generator.normal(size=(1000, 1, 200))
+    caught = {}
+    for name, given in (("maps", clusters), ("clips", None)):
+        mean = mean_over(values, clusters=given)
+        low, high = mean.interval(0.95)
+        caught[name] = float(((low <= 0.0) & (high >= 0.0)).mean())
+    assert caught["maps"] >= 0.92 and caught["clips"] <= 0.6
+    alone = mean_over(values[0], clusters=clusters)
+    sums = [(values[0, 0][clusters == g] - values[0].mean()).sum() for g in range(13)]
+    assert float(alone.clip_variance) == pytest.approx(13 / 12 * np.square(sums).sum() / 200**2)
+    assert np.isnan(mean_over(values[0], clusters=np.zeros(200)).clip_variance)
+    with pytest.raises(ValueError, match="one label for each of 200 clips"):
+        mean_over(values[0], clusters=clusters[:-1])
