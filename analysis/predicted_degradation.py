@@ -147,6 +147,16 @@ class Network:
             first, second = (x.reshape(len(x), -1, 1) for x in (first, second))
         return spearman(first, second).mean(axis=-1)
 
+    def with_schedules(self, prediction: str, orders: np.ndarray, over_spans: bool) -> np.ndarray:
+        """Rank correlations `(R,)` if predictions were of other schedules, `(R, schedules)`."""
+        rolled, others = (_all(clips) for clips in self._clips)
+        left = ~self.forgets
+        first = self.predicted(prediction, others)[0][orders][:, left]
+        second = np.broadcast_to(self.measured(rolled)[0][left], first.shape)
+        if over_spans:
+            first, second = (x.reshape(len(x), -1, 1) for x in (first, second))
+        return spearman(first, second).mean(axis=-1)
+
     def jackknife(self, prediction: str, **options: Any) -> tuple[float, np.ndarray]:
         """The rank correlation, and one value a group of clips whose mean it is.
 
@@ -212,18 +222,28 @@ def _without_groups(clips: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Clustered(Mean):
-    """A mean whose p-values and intervals are also those of its cluster bootstrap: the wider."""
+    """A mean whose p-values and intervals are also those of its cluster bootstrap: the wider.
+
+    The schedules are chosen, not drawn, and one order of them that has nothing to do with another
+    agrees with it by chance, for every seed alike. So what is above has to be above what is found
+    with the predictions of the schedules interchanged (`permuted`) too.
+    """
 
     replicates: np.ndarray | None = None
+    permuted: np.ndarray | None = None
 
     def _share(self, beyond: np.ndarray) -> np.ndarray:
         return np.asarray((1.0 + beyond.sum()) / (1.0 + beyond.size))
 
     def p_above(self, threshold: float) -> np.ndarray:
-        """One-sided p-value of "the mean is at most `threshold`", the larger of the two."""
-        assert self.replicates is not None
+        """One-sided p-value of "the mean is at most `threshold`", the largest of the three.
+
+        That of the permutations is of "the predictions say nothing of the order".
+        """
+        assert self.replicates is not None and self.permuted is not None
         found = self._share(self.replicates <= threshold)
-        return np.maximum(super().p_above(threshold), found)
+        by_chance = self._share(self.permuted >= self.value - 1e-12)
+        return np.maximum(super().p_above(threshold), np.maximum(found, by_chance))
 
     def p_below(self, threshold: float) -> np.ndarray:
         """One-sided p-value of "the mean is at least `threshold`", the larger of the two."""
@@ -264,7 +284,28 @@ def rank_order(
     over_seeds = np.take_along_axis(each.T, seeds, axis=1).mean(axis=1)
     known = {name: getattr(mean, name) for name in ("value", "seed_variance", "clip_variance")}
     return Clustered(
-        **known, seeds=mean.seeds, clips=GROUPS, trials="groups of clips", replicates=over_seeds
+        **known,
+        seeds=mean.seeds,
+        clips=GROUPS,
+        trials="groups of clips",
+        replicates=over_seeds,
+        permuted=_permuted(networks, prediction, replicates, over_spans),
+    )
+
+
+def _permuted(
+    networks: Sequence[Network], prediction: str, count: int, over_spans: bool
+) -> np.ndarray:
+    """The mean rank correlation with the schedules of the predictions interchanged at random.
+
+    In the same way for all networks and spans; a schedule that some network forgets under stays.
+    """
+    generator = np.random.default_rng(8)
+    left = np.flatnonzero(~np.any([network.forgets for network in networks], axis=0))
+    orders = np.tile(np.arange(len(networks[0].names)), (count, 1))
+    orders[:, left] = generator.permuted(np.tile(left, (count, 1)), axis=1)
+    return np.mean(
+        [network.with_schedules(prediction, orders, over_spans) for network in networks], axis=0
     )
 
 

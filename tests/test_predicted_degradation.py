@@ -358,3 +358,28 @@ def test_the_figure_shows_what_the_table_says(tmp_path: Path) -> None:
     single = data[(data["quantity"] == "rank_correlation") & data["seed"].notna()]
     shown = np.concatenate([line.get_ydata() for line in correlations.lines])
     assert np.isin(single["value"], shown).all()
+
+
+def test_stable_orders_that_have_nothing_to_do_with_each_other_are_not_found_related() -> None:
+    """Every seed repeats the same coincidence: seeds and clips alone would be sure of it."""
+    generator = np.random.default_rng(3)
+    found = []
+    for _ in range(40):
+        error, loss = generator.normal(size=(2, 10))
+        networks = [
+            Network(
+                error=2.0 + 0.15 * error[:, None, None] + 0.01 * generator.normal(size=(10, 40, 6)),
+                copied=np.zeros((10, 20, 36)),
+                one_pass=np.full((10, 20), 0.01),
+                loss=50.0 + loss[:, None] + 0.05 * generator.normal(size=(10, 20)),
+                chance=np.ones(36),
+                span=6,
+                names=tuple(map(str, range(10))),
+            )
+            for _ in range(3)
+        ]
+        mean = rank_order(networks, "loss", replicates=200)
+        alone = dataclasses.replace(mean, permuted=np.full(10_000, -2.0))
+        found.append((float(mean.p_above(0.0)), float(alone.p_above(0.0))))
+    with_permutations, without = (np.array(found) <= 0.0125).mean(axis=0)
+    assert with_permutations <= 0.05 and without >= 0.15
