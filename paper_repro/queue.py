@@ -206,18 +206,19 @@ def frechet(made: np.ndarray, real: np.ndarray, spans: Iterable[tuple[int, int]]
     """Fréchet distances between sets of clips of features `(clips, frames, features)`.
 
     Returns `(spans, 1 + groups)`: of all clips of `made`, then without each group (every 16 clips,
-    those of a map) in turn.
+    those of a map) in turn; no groups if there is only one.
 
     >>> clips = np.random.default_rng(0).normal(size=(60, 4, 2))
     >>> bool(abs(frechet(clips + 1.0, clips, [(0, 2)])[0, 0] - 4.0) < 1e-9)
     True
     """
     group = np.arange(len(made)) // FRECHET["clips_a_group"]
+    groups = range(group[-1] + 1) if group[-1] > 0 else ()
     rows = []
     for a, b in spans:
         first, second = (item[:, a:b].reshape(len(item), -1) for item in (made, real))
         against = second.mean(axis=0), np.cov(second, rowvar=False)
-        chosen = [first, *(first[group != g] for g in range(group[-1] + 1))]
+        chosen = [first, *(first[group != g] for g in groups)]
         moments = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in chosen)
         rows.append([gaussian_frechet_distance(*of, *against) for of in moments])
     return np.array(rows)
