@@ -51,9 +51,10 @@ class Mean:
     @property
     def over(self) -> str:
         """What the interval covers."""
+        shown = self.clips > 1 and self.independent != 1  # one cluster says nothing of others
         if self.seeds < 2:
-            return f"{self.trials} only" if self.clips > 1 else "nothing"
-        return f"seeds and {self.trials}" if self.clips > 1 else "seeds"
+            return f"{self.trials} only" if shown else "nothing"
+        return f"seeds and {self.trials}" if shown else "seeds"
 
     @property
     def standard_error(self) -> np.ndarray:

@@ -253,7 +253,7 @@ def test_a_second_look_takes_five_seeds() -> None:
 
 
 def test_the_study_writes_the_plan_and_reads_what_is_shipped(tmp_path: Path) -> None:
-    write(tmp_path / "rows", ["prepend-12-joint-2"], seeds=[0], clips=5)
+    write(tmp_path / "rows", ["prepend-12-joint-2"], seeds=[0], clips=20)
     config = {**claims.CONFIG, "results": str(tmp_path / "rows")}
     table = claims.run(config, out=tmp_path)
     shown = table[table["effect"].notna()]
@@ -261,9 +261,9 @@ def test_the_study_writes_the_plan_and_reads_what_is_shipped(tmp_path: Path) -> 
     plan = json.loads((tmp_path / "data" / "claims" / "plan.json").read_text())
     assert plan["digest"] == digest() and len(plan["claims"]) == len(PLAN)
     text = claims.text_of(table)
-    assert "UNDECIDED" in text and "95 % over clips only, 5 clips, 1 seeds" in text
+    assert "UNDECIDED" in text and "95 % over clips only, 20 clips, 1 seeds" in text
     # a new result computes again
-    write(tmp_path / "rows", ["prepend-12-joint-4"], seeds=[0], clips=5)
+    write(tmp_path / "rows", ["prepend-12-joint-4"], seeds=[0], clips=20)
     assert len(claims.run(config, out=tmp_path).query("effect == effect")) > len(shown)
 
 
@@ -421,6 +421,8 @@ def test_clips_of_one_map_count_as_one_where_they_are_alike() -> None:
     alone = mean_over(values[0], clusters=clusters)
     sums = [(values[0, 0][clusters == g] - values[0].mean()).sum() for g in range(13)]
     assert float(alone.clip_variance) == pytest.approx(13 / 12 * np.square(sums).sum() / 200**2)
-    assert np.isnan(mean_over(values[0], clusters=np.zeros(200)).clip_variance)
+    for seeds, over in ((1, "nothing"), (3, "seeds")):
+        one_map = mean_over(values[:seeds, 0], clusters=np.zeros(200))
+        assert np.isnan(one_map.clip_variance) and one_map.over == over
     with pytest.raises(ValueError, match="one label for each of 200 clips"):
         mean_over(values[0], clusters=clusters[:-1])
