@@ -20,6 +20,7 @@ from arvdm_theory.empirical import RULES, frame_scores
 from arvdm_theory.errors import ArvdmError
 from paper_repro.worlds import World, world_from_json
 from paper_repro.worlds.sheet import png_bytes
+from paper_repro.worlds.walk import CLIPS_A_MAP
 
 __all__ = ["GROUPS", "STUDY", "pairs_file", "run"]
 
@@ -29,6 +30,7 @@ CONFIG: dict[str, Any] = {
         "blocks": {"world": {"name": "blocks", "size": 32}, "rule": "ssim", "threshold": 0.4},
     },
     "clips": 40,
+    "clips_a_map": 4,
     "context": 17,
     "seed": 40_000,
     "frames": [0, 6, 12],
@@ -37,7 +39,7 @@ CONFIG: dict[str, Any] = {
     "edges": [-1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
     "confidence": 0.95,
 }
-"""`blurs`: standard deviations in pixels; `steps` of the camera; `edges` of the bins of SSIM."""
+"""`clips_a_map`: a divisor of 16; `blurs`: standard deviations in pixels; `steps` of the camera; `edges` of the bins of SSIM."""
 GROUPS = ("the same view, blurred", "another view")
 COLUMNS = (
     *("world", "group", "kind", "clip", "frame", "other_clip", "other_frame", "blur"),
@@ -83,8 +85,9 @@ def compute(config: Config) -> Outcome:
 
 def _views(world: World, config: Config) -> np.ndarray:
     """What the camera sees on its way out, `(clips, context, H, W, 3)` in bytes."""
-    clips = world.return_clips(config["clips"], config["context"], 1, config["seed"])
-    return clips.frames[:, : config["context"]]
+    every = CLIPS_A_MAP // config["clips_a_map"]
+    clips = world.return_clips(every * config["clips"], config["context"], 1, config["seed"])
+    return clips.frames[::every, : config["context"]]
 
 
 def _pairs(views: np.ndarray, config: Config) -> tuple[pandas.DataFrame, np.ndarray]:
@@ -145,9 +148,14 @@ def _examples(table: pandas.DataFrame, config: Config) -> list[str]:
 
 
 def _shares(table: pandas.DataFrame, config: Config) -> pandas.DataFrame:
-    """Accepted of each kind: the mean over clips of each clip's share, with its interval."""
+    """Accepted of each kind: the mean over clips of each clip's share, with its interval.
+
+    Clips of one map are alike and count as one.
+    """
     each = table.groupby(["kind", "clip"], sort=False)["accepted"].mean().unstack()
-    means = mean_over(each.to_numpy()[:, None, :], floor=resolution(each.shape[1]))
+    maps = each.columns.to_numpy() // config["clips_a_map"]
+    floor = resolution(each.shape[1])
+    means = mean_over(each.to_numpy()[:, None, :], floor=floor, clusters=maps)
     low, high = means.interval(config["confidence"])
     shares = {
         "share": means.value,

@@ -15,10 +15,9 @@ A *quantity* is text, `name:number:..`, of one network, clip by clip:
 - `score:a:b`, mean score of these frames, in the unit of the rule, and `chance_score:a:b`;
 - `psnr:i:j`, of generated frames i..j-1 of the roll-out to and fro, and `psnr_decay:i:j:k:l`, first
   minus second; `mse:i:j` and `mse_growth:i:j:k:l`, second minus first (T4);
-- `frechet_log:i:j`, log of the Fréchet distance to real clips of the returning frames i..j-1: one
-  jackknife pseudo-value a map, G log F - (G - 1) log F without its clips, given the real clips (few
-  clips on either side raise every distance, which makes two of them look more alike); NaN if it was
-  not measured, or with other groups;
+- `frechet:i:j`, the Fréchet distance to real clips of the returning frames i..j-1: one jackknife
+  pseudo-value a map, G F - (G - 1) F without its clips, given the real clips; NaN if it was not
+  measured, or with other groups;
 - `log_operations_per_step`, log of the floating-point operations of a training step, counted: one
   value a network, NaN if they were not recorded.
 """
@@ -143,7 +142,7 @@ def quantity_of_clips(measured: Measured, quantity: str) -> np.ndarray:
     at = [int(number) for number in numbers]
     if name == "log_operations_per_step":
         return np.log([measured.manifest.get("operations_per_step", math.nan)])
-    if name == "frechet_log":
+    if name == "frechet":
         return _frechet_pseudo_values(measured, at)
     if name in ("retrieval", "chance", "excess", "excess_beyond", "score", "chance_score"):
         age = measured.arrays["return_age"].astype(np.int64)
@@ -175,7 +174,7 @@ def _frechet_pseudo_values(measured: Measured, span: list[int]) -> np.ndarray:
     spans = [list(known) for known in measured.manifest["frechet"]["return"]]
     if span not in spans:
         raise ParameterError("quantity", f"Fréchet distances of the frames {spans}", span)
-    whole, *without = np.log(distances[spans.index(span)])
+    whole, *without = distances[spans.index(span)]
     return np.asarray(len(without) * whole - (len(without) - 1.0) * np.asarray(without))
 
 

@@ -22,7 +22,7 @@ import numpy as np
 __all__ = ["SETTINGS", "measured"]
 
 SETTINGS: dict[str, Any] = {
-    "revision": 1,
+    "revision": 2,
     "schedules": {
         "FIFO, w = 8": {"method": "fifo", "window": 8, "substeps": 1},
         "staircase, w = 8, Δ = 2": {
@@ -65,9 +65,10 @@ SETTINGS: dict[str, Any] = {
     "batch": 40,
     "seed": 12_500,
 }
-"""What is measured: the first `rolled_out` clips are rolled out for `frames` frames, the others are
-for what is measured without. The camera turns every 6 frames, a `span`, so that all spans hold
-views of the same ages. Windows look beyond the last frame that they finish."""
+"""What is measured: every clip is of a map of its own; the first `rolled_out` ones are rolled out
+for `frames` frames, the others are for what is measured without. The camera turns every 6 frames, a
+`span`, so that all spans hold views of the same ages. Windows look beyond the last frame that they
+finish."""
 
 
 def measured(network: Any, diffusion: Any, clips: Any) -> dict[str, np.ndarray]:

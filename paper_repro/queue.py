@@ -198,7 +198,7 @@ def measured(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]
 
 def _under_many_schedules(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
     held_out = HeldOut(world_from_json(job.experiment.world), worlds)
-    clips = held_out.return_clips(**many_schedules.SETTINGS["clips"])
+    clips = held_out.lone_return_clips(**many_schedules.SETTINGS["clips"])
     return many_schedules.measured(network, job.experiment.diffusion, clips)
 
 
@@ -250,6 +250,11 @@ class HeldOut:
         path = {"context": context, "generated": generated}
         return Clips(*self._kept(_returning, count=count, seed=seed, **path))
 
+    def lone_return_clips(self, *, count: int, context: int, generated: int, seed: int) -> Clips:
+        """`count` clips of `World.return_clips`, each of a map of its own: independent ones."""
+        path = {"context": context, "generated": generated}
+        return Clips(*self._kept(_returning_alone, count=count, seed=seed, **path))
+
     def features(self, *, count: int, context: int, generated: int, seed: int) -> np.ndarray:
         """Of the frames after the context of returning clips, `(count, generated, components)`."""
         path = {"context": context, "generated": generated}
@@ -272,6 +277,13 @@ def _wandering(specification: dict[str, Any], revision: int, **asked: int) -> An
 
 def _returning(specification: dict[str, Any], revision: int, **asked: int) -> Any:
     return _arrays(world_from_json(specification).return_clips(**asked))
+
+
+def _returning_alone(
+    specification: dict[str, Any], revision: int, *, count: int, **asked: int
+) -> Any:
+    drawn = world_from_json(specification).return_clips(count=count * CLIPS_A_MAP, **asked)
+    return _arrays(drawn[slice(None, None, CLIPS_A_MAP)])
 
 
 def _returning_features(

@@ -80,7 +80,7 @@ def _small() -> dict[str, dict[str, Any]]:
     configs["memory_against_accumulation"] |= _trade_off()
     configs["tightness"] |= {"draws": 24, "refinements": 12}
     configs["clip_memory"] |= {"options": {"frames": "0:120", "components": 1, "replicates": 2}}
-    configs["frame_pairs"] |= {"clips": 3, "frames": [0, 6], "steps": [1, 2, 4]}
+    configs["frame_pairs"] |= {"clips": 3, "clips_a_map": 1, "frames": [0, 6], "steps": [1, 2, 4]}
     configs["theory_against_networks"] |= {"components": [1, 8, 16], "worlds": ["maze"]}
     configs["world_sheets"] |= {
         "worlds": [["gaussian", {"video": GAUSSIAN, "size": 8}], ["panorama", {"size": 16}]],

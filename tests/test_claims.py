@@ -200,7 +200,7 @@ def test_fewer_than_three_training_seeds_decide_nothing(seeds: int) -> None:
     if seeds == 1:
         on_clips = ~measured["unit"].isin(["log"])  # a cost has no clips
         over = set(measured.loc[on_clips, "over"])
-        assert over == {"clips only", "groups of clips only"}
+        assert over == {"clips only", "groups of clips only", "maps only"}
 
 
 def test_nothing_measured_is_undecided_and_says_what_is_missing() -> None:

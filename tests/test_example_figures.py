@@ -470,7 +470,13 @@ def test_shipped_pictures_score_what_was_measured() -> None:
 
 # --- pairs of frames ------------------------------------------------------------------------------
 
-SMALL_PAIRS = {**frame_pairs.CONFIG, "clips": 3, "frames": [0, 6], "steps": [1, 4]}
+SMALL_PAIRS = {
+    **frame_pairs.CONFIG,
+    "clips": 3,
+    "clips_a_map": 1,
+    "frames": [0, 6],
+    "steps": [1, 4],
+}
 
 
 @pytest.fixture(scope="module")
@@ -595,7 +601,9 @@ def test_a_world_that_cannot_be_drawn_is_named(
 @pytest.mark.heavy
 def test_thresholds_stand_where_they_are_said_to() -> None:
     """At least 99 % of views blurred by 2 pixels pass, at most 1 % of other clips do."""
-    outcome = frame_pairs.compute({**frame_pairs.CONFIG, "clips": 64, "seed": 41_000})
+    outcome = frame_pairs.compute(
+        {**frame_pairs.CONFIG, "clips": 64, "clips_a_map": 16, "seed": 41_000}
+    )
     share = outcome.table.groupby(["world", "kind"])["accepted"].mean()
     for world in WORLDS:
         assert share[world, "blurred by 2 px"] >= 0.99

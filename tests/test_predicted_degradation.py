@@ -226,17 +226,17 @@ def test_error_of_the_plan_is_the_mean_over_a_span() -> None:
 
 
 def test_pseudo_values_of_a_mean_are_its_values() -> None:
-    """log F the mean of one number a group: the jackknife must give these numbers back."""
+    """F the mean of one number a group: the jackknife must give these numbers back."""
     one = in_memory(["prepend-4"], [0], ["maze"], clips=3).found["maze", "prepend-4"][0]
     numbers = np.random.default_rng(4).normal(size=GROUPS)
     without = (numbers.sum() - numbers) / (GROUPS - 1.0)
-    distances = np.exp(np.concatenate([[numbers.mean()], without]))
+    distances = np.concatenate([[numbers.mean()], without])
     one.arrays["return_frechet"] = np.stack([np.ones_like(distances)] * 2 + [distances] * 2)
-    np.testing.assert_allclose(quantity_of_clips(one, "frechet_log:8:12"), numbers, rtol=1e-9)
+    np.testing.assert_allclose(quantity_of_clips(one, "frechet:8:12"), numbers, rtol=1e-9)
     with pytest.raises(ParameterError, match="Fréchet"):
-        quantity_of_clips(one, "frechet_log:8:13")
+        quantity_of_clips(one, "frechet:8:13")
     del one.arrays["return_frechet"]
-    assert np.isnan(quantity_of_clips(one, "frechet_log:8:12")).all()
+    assert np.isnan(quantity_of_clips(one, "frechet:8:12")).all()
 
 
 # One pass
