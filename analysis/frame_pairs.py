@@ -39,7 +39,8 @@ CONFIG: dict[str, Any] = {
     "edges": [-1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
     "confidence": 0.95,
 }
-"""`clips_a_map`: a divisor of 16; `blurs`: standard deviations in pixels; `steps` of the camera; `edges` of the bins of SSIM."""
+"""`clips_a_map`: a divisor of 16; `blurs`: standard deviations in pixels; `steps` of the camera;
+`edges` of the bins of SSIM."""
 GROUPS = ("the same view, blurred", "another view")
 COLUMNS = (
     *("world", "group", "kind", "clip", "frame", "other_clip", "other_frame", "blur"),
