@@ -124,7 +124,7 @@ def _plan(given: argparse.Namespace) -> int:
         undone = set(missing(plan))
         for job in plan:
             minutes = f"missing, about {nominal_minutes(job):.0f} core-minutes"
-            print(f"{job.name:50s} {minutes if job in undone else 'done'}")
+            print(f"{job.title:55s} {minutes if job in undone else 'done'}")
         hours = sum(map(nominal_minutes, undone)) / 60.0
         print(f"{len(plan) - len(undone)} of {len(plan)} done; about {hours:.1f} core-hours left")
         return 0

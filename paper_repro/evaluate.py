@@ -142,8 +142,12 @@ def generate(
     diffusion: DiffusionConfig,
     *,
     cache: bool = True,
+    true_memory: bool = False,
 ) -> Generated:
-    """Continue the clips after their context frames."""
+    """Continue the clips after their context frames.
+
+    `true_memory`: finished frames are remembered as they truly are (`roll_out`'s `truth`).
+    """
     window = network.config.window
     schedule = schedule_of(evaluation.schedule, window, evaluation.substeps, diffusion)
     reference = network.config.reference
@@ -164,6 +168,7 @@ def generate(
         context=frames[:, : given - extra],
         action=torch.from_numpy(np.array(clips.actions)).to(device),
         initial=initial,
+        truth=frames[:, given - extra :] if true_memory else None,
         reference=reference,
         sampler=evaluation.sampler,
         cache=cache,

@@ -8,7 +8,8 @@ tables of fewer seeds.
 A finished job leaves `<name>-seed-<s>.npz`, every number that was measured, and the same name with
 `.json`, its manifest; a pre-training also its weights, which the rows start from, with
 `.safetensors`. It is up to date if the manifest's key is the job's: a digest of all that the
-numbers depend on, with the revisions that are raised by hand.
+numbers depend on, with the revisions that are raised by hand. `controls` of a row's network
+(`paper_repro.controls`) are jobs of their own: their results lie in a folder beside.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ import numpy as np
 
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError
+from paper_repro.controls import SETTINGS as CONTROLS
 from paper_repro.experiments import MANY_SCHEDULES, ROWS, Experiment, Row, experiment
 from paper_repro.many_schedules import SETTINGS
 
-__all__ = ["KINDS", "RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
+__all__ = ["CONTROLLED", "KINDS", "RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rows"
 WORLDS = ("maze", "blocks")
@@ -39,6 +41,11 @@ MEASUREMENT = 4
 """Revision of what `measure` measures."""
 KINDS = (*ROWS, MANY_SCHEDULES)
 """Everything that is trained, the paper's rows first; the place is a job's number."""
+
+CONTROLLED = tuple(
+    row for row in ROWS if row.structure == "prepend" and row.compressor in ("none", "joint")
+)
+"""Rows whose networks are also measured with causes taken away."""
 
 _UNSEEN = ("checkpoint_every", "keep", "log_every", "strips_every", "compile", "warm_start")
 
@@ -58,10 +65,21 @@ class Job:
     world: str
     row: Row
     seed: int
+    controls: bool = False
 
     @property
     def name(self) -> str:
+        """Of its network, and of its files."""
         return f"{self.world}-{self.row.name(4)}-seed-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """Its name, and whether it is the controls."""
+        return f"{self.name} controls" if self.controls else self.name
+
+    def place(self, results: Path = RESULTS) -> Path:
+        """The folder of its results: `results`, or for controls the one beside."""
+        return results.with_name("controls") if self.controls else results
 
     @property
     def start(self) -> Job | None:
@@ -92,6 +110,8 @@ class Job:
         if self.row == MANY_SCHEDULES:
             return _digest([self.training_key, SETTINGS])
         evaluation = self.experiment.to_json()["evaluation"]
+        if self.controls:
+            return _digest([self.training_key, evaluation, CONTROLS])
         return _digest([self.training_key, evaluation, MEASUREMENT])
 
     def weights(self, results: Path = RESULTS) -> Path | None:
@@ -106,7 +126,9 @@ class Job:
 def jobs(
     worlds: Iterable[str] = WORLDS, seeds: Iterable[int] = range(SEEDS), only: str = ""
 ) -> list[Job]:
-    """All jobs in the order in which they are to be done; `only` those with this in their name.
+    """All jobs in the order in which they are to be done; `only` those with this in their title.
+
+    The controls of a network come right after it.
 
     What the ones chosen start from is among them.
 
@@ -121,13 +143,14 @@ def jobs(
     ours = [row for row in ROWS if row.compressor == "state_space"]
     papers = [row for row in ROWS if row not in ours]
     whole = [
-        Job(world, row, seed)
+        Job(world, row, seed, controls)
         for part in (papers, [MANY_SCHEDULES], ours)
         for seed in numbers
         for row in part
+        for controls in ((False, True) if row in CONTROLLED else (False,))
         for world in watched
     ]
-    chosen = {job for job in whole if only in job.name}
+    chosen = {job for job in whole if only in job.title}
     if not chosen:
         raise ParameterError("only", "a part of the name of a job", only)
     chosen |= {job.start for job in chosen if job.start is not None}
@@ -140,6 +163,7 @@ def missing(plan: Iterable[Job], results: Path = RESULTS) -> list[Job]:
 
 
 def _is_current(job: Job, results: Path) -> bool:
+    results = job.place(results)
     try:
         manifest = json.loads((results / f"{job.name}.json").read_text(encoding="utf-8"))
         digests = {file: _file_digest(results / file) for file in manifest["sha256"]}
@@ -161,6 +185,7 @@ def save(
     """
     from paper_repro.arvdm.checkpoint import write_atomically
 
+    results = job.place(results)
     results.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **arrays)
@@ -187,6 +212,7 @@ def load(
     """Job, arrays and manifest of every job of a plan whose results are up to date."""
     for job in plan:
         if _is_current(job, results):
-            manifest = json.loads((results / f"{job.name}.json").read_text(encoding="utf-8"))
-            with np.load(results / f"{job.name}.npz", allow_pickle=False) as stored:
+            place = job.place(results) / job.name
+            manifest = json.loads(place.with_name(f"{job.name}.json").read_text(encoding="utf-8"))
+            with np.load(place.with_name(f"{job.name}.npz"), allow_pickle=False) as stored:
                 yield job, {name: stored[name] for name in stored.files}, manifest

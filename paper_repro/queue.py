@@ -29,7 +29,7 @@ import torch
 import arvdm_theory
 from arvdm_theory import noise
 from arvdm_theory.empirical import gaussian_frechet_distance
-from paper_repro import many_schedules
+from paper_repro import controls, many_schedules
 from paper_repro.arvdm.checkpoint import newest
 from paper_repro.arvdm.diffusion import noised, pixels
 from paper_repro.arvdm.network import Denoiser
@@ -93,13 +93,15 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             save_weights(weights, last)
         start = time.process_time()
         many = job.row == MANY_SCHEDULES
-        measure_it = _under_many_schedules if many else measured
+        measure_it = _controls if job.controls else _under_many_schedules if many else measured
         arrays = measure_it(job, trained.network, out / "worlds")
         settings: dict[str, Any] = {
             "accumulation": ACCUMULATION,
             "teacher_forced": TEACHER,
             "frechet": FRECHET,
         }
+        if job.controls:
+            settings = {"accumulation": ACCUMULATION, "controls": controls.SETTINGS}
         manifest = {
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "steps": trained.step,
@@ -200,6 +202,19 @@ def _under_many_schedules(job: Job, network: Denoiser, worlds: Path) -> dict[str
     held_out = HeldOut(world_from_json(job.experiment.world), worlds)
     clips = held_out.lone_return_clips(**many_schedules.SETTINGS["clips"])
     return many_schedules.measured(network, job.experiment.diffusion, clips)
+
+
+def _controls(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
+    chosen = job.experiment
+    held_out = HeldOut(world_from_json(chosen.world), worlds)
+    to_and_fro = dataclasses.replace(chosen.evaluation, **ACCUMULATION)
+    few = controls.SETTINGS["true_memory"]["clips"]
+    path = {"context": to_and_fro.context, "generated": to_and_fro.generated}
+    fro = held_out.return_clips(count=to_and_fro.clips, seed=to_and_fro.seed, **path)
+    asked = controls.SETTINGS["wandering"]
+    length = asked["context"] + asked["generated"]
+    wandering = held_out.clips(count=asked["clips"], length=length, seed=asked["seed"])
+    return controls.measured(network, chosen.diffusion, to_and_fro, fro[slice(few)], wandering)
 
 
 def frechet(made: np.ndarray, real: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -364,6 +379,8 @@ def components(world: World, count: int = COMPONENTS[-1]) -> np.ndarray:
 
 def nominal_minutes(job: Job) -> float:
     """Core-minutes that a job was planned to take, with its measuring."""
+    if job.controls:
+        return 1.5
     if job.row == MANY_SCHEDULES:
         return 20.0
     return 16.0 if job.start is None else 9.5
@@ -385,7 +402,7 @@ def run_queue(
             job = ready.pop(0)
             waiting.remove(job)
             running[job] = (_start(job, out, results), time.monotonic())
-            _say(f"{job.name}: started")
+            _say(f"{job.title}: started")
         if not running:
             break  # what is left starts from jobs that failed or that others hold
         time.sleep(0.2)
@@ -397,17 +414,17 @@ def run_queue(
             minutes = (time.monotonic() - began) / 60.0
             if state == UNFINISHED:
                 waiting.append(job)
-                _say(f"{job.name}: to be continued ({minutes:.1f} min)")
+                _say(f"{job.title}: to be continued ({minutes:.1f} min)")
             elif state == HELD:
-                _say(f"{job.name}: another process is at it")
+                _say(f"{job.title}: another process is at it")
                 waiting = [other for other in waiting if other.start != job]
             elif state == FINISHED:
                 spent, planned = spent + minutes, planned + nominal_minutes(job)
                 rest = _left([*waiting, *running], spent / planned, processes)
-                _say(f"{job.name}: done ({minutes:.1f} min), {rest}")
+                _say(f"{job.title}: done ({minutes:.1f} min), {rest}")
             else:
                 failed.append(job)
-                _say(f"{job.name}: failed, see {job.folder(out) / 'output.log'}")
+                _say(f"{job.title}: failed, see {job.folder(out) / 'output.log'}")
                 waiting = [other for other in waiting if other.start != job]
     return failed
 
@@ -420,7 +437,8 @@ def _start(job: Job, out: Path, results: Path) -> subprocess.Popen[bytes]:
     folder = job.folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     row = KINDS.index(job.row)
-    command = [sys.executable, "-m", "paper_repro.queue", job.world, str(row), str(job.seed)]
+    which = [job.world, str(row), str(job.seed), str(int(job.controls))]
+    command = [sys.executable, "-m", "paper_repro.queue", *which]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with open(folder / "output.log", "ab") as log:
         return subprocess.Popen(
@@ -442,9 +460,9 @@ def _say(text: str) -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    world, row, seed, out, results = arguments
+    world, row, seed, controls_only, out, results = arguments
     torch.set_num_threads(1)
-    job = Job(world, KINDS[int(row)], int(seed))
+    job = Job(world, KINDS[int(row)], int(seed), bool(int(controls_only)))
     return run_job(job, Path(out), Path(results))
 
 

@@ -23,7 +23,7 @@ from paper_repro.experiments import (
     override,
 )
 from paper_repro.many_schedules import SETTINGS
-from paper_repro.plan import KINDS, Job, jobs, load, missing
+from paper_repro.plan import CONTROLLED, KINDS, Job, jobs, load, missing
 from paper_repro.worlds import World
 
 torch.set_num_threads(1)
@@ -73,7 +73,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plan_holds_whole_tables_of_fewer_seeds_first() -> None:
     whole = jobs()
-    assert len(whole) == len(set(whole)) == len(plan.WORLDS) * plan.SEEDS * len(KINDS)
+    assert len(whole) == len(set(whole))
+    kinds = len(KINDS) + len(CONTROLLED)
+    assert len(whole) == len(plan.WORLDS) * plan.SEEDS * kinds
     parts = [0 if job.row in ROWS else 1 for job in whole]
     parts = [
         2 if job.row.compressor == "state_space" else part
@@ -86,11 +88,14 @@ def test_a_plan_holds_whole_tables_of_fewer_seeds_first() -> None:
     for job in whole:
         if job.start is not None:
             assert whole.index(job.start) < whole.index(job)
+        if job.controls:
+            assert whole.index(dataclasses.replace(job, controls=False)) < whole.index(job)
 
 
 def test_a_part_of_a_plan_holds_what_it_starts_from() -> None:
-    names = [job.name for job in jobs(only="maze-prepend-4", seeds=[1])]
-    assert names == ["maze-none-seed-1", "maze-prepend-4-seed-1"]
+    titles = [job.title for job in jobs(only="maze-prepend-4", seeds=[1])]
+    row = "maze-prepend-4-seed-1"
+    assert titles == ["maze-none-seed-1", row, f"{row} controls"]
     with pytest.raises(ParameterError, match="only"):
         jobs(only="labyrinth")
     with pytest.raises(ParameterError, match="world"):
@@ -156,6 +161,46 @@ def test_a_network_for_many_schedules_is_trained_measured_and_shipped(tmp_path: 
     again = queue._under_many_schedules(job, network, tmp_path / "worlds")
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, again[name])
+
+
+@pytest.mark.usefixtures("small")
+def test_controls_take_the_network_of_their_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"clips": 20, "context": 5, "generated": 8, "seed": 3}
+    monkeypatch.setitem(plan.CONTROLS, "wandering", few)
+    monkeypatch.setitem(plan.CONTROLS, "true_memory", {"clips": 3})
+    start, row = Job("maze", NONE, 0), Job("maze", PREPEND, 0)
+    controls = dataclasses.replace(row, controls=True)
+    assert controls.folder(tmp_path) == row.folder(tmp_path) and controls.key != row.key
+    results = tmp_path / "rows"
+    for job in (start, row, controls):
+        assert missing([job], results) == [job]
+        assert queue.run_job(job, tmp_path, results, limit=None) == queue.FINISHED
+        assert missing([job], results) == []
+    assert missing([start, row, controls], results) == []
+    ((_, of_row, _), (_, arrays, manifest)) = load([row, controls], results)
+    assert (tmp_path / "controls" / f"{row.name}.npz").exists()
+    assert manifest["controls"] == json.loads(json.dumps(plan.CONTROLS))
+    fro, wandering = (3, 8), (20, 8)
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "control_true_memory": fro,
+        "control_wandering": wandering,
+        "control_wandering_chance": wandering,
+        "control_wandering_age": wandering,
+    }
+    # the first chunk has seen nothing but true frames either way; the second one remembers it
+    window = row.experiment.network.window
+    own = of_row["accumulation_error"]
+    np.testing.assert_allclose(
+        own[:, :window], arrays["control_true_memory"][:, :window], rtol=1e-5
+    )
+    assert not np.allclose(own[:, window:], arrays["control_true_memory"][:, window:], rtol=1e-3)
+    assert np.all(arrays["control_wandering_chance"] > 0.0)
+    with monkeypatch.context() as changed:
+        changed.setitem(plan.CONTROLS, "wandering", {**few, "seed": 4})
+        again = Job("maze", PREPEND, 0, controls=True)
+        assert missing([row, again], results) == [again]
 
 
 def test_keys_know_what_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +306,7 @@ class Process:
 def test_the_queue_continues_skips_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = jobs(seeds=[0], only="prepend-4")
+    whole = [job for job in jobs(seeds=[0], only="prepend-4") if not job.controls]
     first, second = (job for job in whole if job.start is None)
     states = {first: [queue.UNFINISHED, queue.FINISHED], second: [queue.FAILED]}
     started: list[Job] = []
