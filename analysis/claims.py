@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from analysis.inference import Mean, holm
+from analysis.inference import Mean, holm, trend
 from analysis.measured_rows import FOLDER, Rows, inputs, read
 from analysis.predicted_degradation import (
     ROW,
@@ -156,9 +156,7 @@ def _step(more: str, less: str, quantity: str) -> Terms:
 
 def _trend(rows: Sequence[str], sizes: Sequence[float], quantity: str, sign: float = 1.0) -> Terms:
     """Change from the smallest size to the largest along the least-squares line in log size."""
-    x = np.log2(np.asarray(sizes, dtype=np.float64))
-    x -= x.mean()
-    weights = sign * x * (x[-1] - x[0]) / (x @ x)
+    weights = sign * trend(sizes)
     return [(row, quantity, round(float(w), 12)) for row, w in zip(rows, weights, strict=True)]
 
 

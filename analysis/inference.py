@@ -24,7 +24,7 @@ from scipy.special import stdtrit
 
 from arvdm_theory.errors import ParameterError
 
-__all__ = ["Mean", "holm", "mean_over", "resolution"]
+__all__ = ["Mean", "holm", "mean_over", "resolution", "trend"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +200,17 @@ def mean_over(
         clips,
         independent=independent,
     )
+
+
+def trend(sizes: Sequence[float]) -> np.ndarray:
+    """Weights of values at `sizes`: change from the smallest to the largest, least squares in log.
+
+    >>> bool(np.isclose(trend([2, 4, 8]) @ [1.0, 2.0, 3.0], 2.0))
+    True
+    """
+    x = np.log2(np.asarray(sizes, dtype=np.float64))
+    x -= x.mean()
+    return np.asarray(x * (x[-1] - x[0]) / (x @ x))
 
 
 def holm(p: Sequence[float]) -> list[float]:

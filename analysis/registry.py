@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis import (
     accumulation_and_forgetting,
+    causes_of_decay,
     claims,
     clip_memory,
     decomposition_along_k,
@@ -61,6 +62,7 @@ STUDIES: dict[str, Study] = {
         published_pareto.STUDY,
         paper_tables.STUDY,
         retrieval_against_decay.STUDY,
+        causes_of_decay.STUDY,
         retrieval_bounds.STUDY,
         theory_against_networks.STUDY,
         accumulation_and_forgetting.STUDY,

@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ParameterError as error:
         parser.error(str(error))
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # says a line a glyph of a PDF
     needed = dict.fromkeys(study for name in names for study in FIGURES[name].studies)
     with joblib.parallel_config(n_jobs=given.processes):
         for study in needed:

@@ -20,7 +20,14 @@ import pandas
 from PIL import Image
 
 import arvdm_theory
-from analysis import claims, clip_memory, long_rollouts, paper_tables, trained_gaussian
+from analysis import (
+    causes_of_decay,
+    claims,
+    clip_memory,
+    long_rollouts,
+    paper_tables,
+    trained_gaussian,
+)
 from analysis.cases import METHODS
 from analysis.registry import STUDIES
 from analysis.study import ROOT, file_of, manifest_of, sweep, table_of
@@ -922,18 +929,72 @@ def _paper_section(out: Path) -> Section:
     )
 
 
+def _causes_section(out: Path) -> Section:
+    study = causes_of_decay.STUDY.name
+    table = table_of(study, out=out)
+    shown = table[table["quantity"].isin(["psnr_decay", "mse_growth"])].copy()
+    shown["quantity"] = shown["quantity"].map(
+        {"psnr_decay": "PSNR decay", "mse_growth": "growth of the squared error"}
+    )
+    return Section(
+        "causes-of-decay",
+        "Why PSNR falls along a roll-out",
+        [
+            "In the paper's Tables 3 and 4 what forgets less loses PSNR faster. To tell an error "
+            "that is handed on from forgetting, the same networks are rolled out once more on the "
+            "same clips with true frames in the memory for all finished ones: whatever PSNR loses "
+            "beyond that was handed on from frame to frame. To tell the path's part, they are "
+            "rolled out along paths on which most views are new, which no memory can know.",
+            "One reading: where a network can look back on older frames, content is copied fewer "
+            "times on the way from the given frames to the last ones; where the memory is short, "
+            "every copy is one of a copy. That would work against the paper's trade-off.",
+            *([] if len(table) else ["No network has been measured this way yet."]),
+        ],
+        [_picture("causes_of_decay", out)],
+        [
+            _table(
+                shown,
+                {
+                    "world": "world",
+                    "family": "family",
+                    "row": "network",
+                    "condition": "condition",
+                    "quantity": "quantity",
+                    "first": "from frame (frames)",
+                    "end": "before frame (frames)",
+                    "value": "value (unit)",
+                    "low": "from (unit)",
+                    "high": "to (unit)",
+                    "unit": "unit",
+                    "seeds": "training seeds (n)",
+                    "clips": "clips (n)",
+                    "over": "interval over",
+                },
+                "How much PSNR falls, and the squared error grows, from frames 0–4; a trend is the "
+                "change from the smallest memory of a family to its largest.",
+                "measured",
+                study=study,
+                folded=True,
+                inputs=manifest_of(study, out=out)["inputs"],
+            )
+        ]
+        if len(table)
+        else [],
+    )
+
+
 def _waiting(names: Sequence[str]) -> str:
     return f" Not measured yet: {', '.join(names)}." if len(names) else ""
 
 
 def _runs(rows: pandas.DataFrame, inputs: Iterable[str]) -> list[list[str]]:
     """The measurements among `inputs` behind each row: its `world`, `row` and any `seed`."""
-    names = sorted(Path(path).stem for path in inputs if path.endswith(".json"))
+    names = sorted(_measurement_name(path) for path in inputs if path.endswith(".json"))
     found = []
     for row in rows.to_dict("records"):
         seed = row.get("seed")
         ends = r"\d+" if seed is None or math.isnan(seed) else str(int(seed))
-        name = re.compile(re.escape(f"{row['world']}-{row['row']}-seed-") + ends)
+        name = re.compile(re.escape(f"{row['world']}-{row['row']}-seed-") + ends + "(-controls)?")
         found.append([one for one in names if name.fullmatch(one)])
     return found
 
@@ -1518,6 +1579,7 @@ PARTS: dict[str, tuple[Callable[[Path], Section], ...]] = {
     "The paper's networks": (
         _published_section,
         _paper_section,
+        _causes_section,
         _theory_section,
         _bounds_section,
         _frechet_section,
@@ -1598,12 +1660,19 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _measurement_name(path: str) -> str:
+    """Of a measured result, by its manifest's place."""
+    file = Path(path)
+    if file.stem == "manifest":
+        return file.parent.name
+    return f"{file.stem}-controls" if file.parent.name == "controls" else file.stem
+
+
 def _measurement(path: str) -> Manifest:
     """Of a measured result that the repository keeps."""
     text = (ROOT / path).read_text(encoding="utf-8")
     manifest = json.loads(text)
-    file = Path(path)
-    name = file.stem if file.stem != "manifest" else file.parent.name
+    name = _measurement_name(path)
     versions = manifest.get("versions", {})
     digests = manifest.get("sha256", {})
     digest = hashlib.sha256((ROOT / path).read_bytes()).hexdigest()[:16]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import (
     accumulation_and_forgetting_figure_2,
+    causes_of_decay,
     clip_against_theorem_b,
     compressors_figure_12,
     decomposition_per_step,
@@ -102,6 +103,7 @@ FIGURES: dict[str, FigureModule] = {
             tightness,
             published_retrieval_against_psnr_decay,
             retrieval_against_psnr_decay_figure_9,
+            causes_of_decay,
             retrieval_bounds,
             theory_against_networks,
             returns_against_theory,

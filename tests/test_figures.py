@@ -272,6 +272,7 @@ def test_a_caption_says_where_its_numbers_come_from(name: str) -> None:
 
 MEASURED = {
     "accumulation_and_forgetting",
+    "causes_of_decay",
     "clip_memory",
     "frechet_by_span",
     "long_rollouts",

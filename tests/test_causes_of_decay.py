@@ -1,0 +1,134 @@
+"""Decay of PSNR by cause: planted decays are found, pairing is used, nothing is made up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from analysis import causes_of_decay
+from analysis.causes_of_decay import CONDITIONS, HANDED_ON, TREND
+from analysis.claims import JOINT
+from figures import causes_of_decay as figure
+from paper_repro import plan, queue
+from paper_repro.controls import SETTINGS
+from paper_repro.plan import CONTROLLED, Job
+from tests.synthetic_rows import follows_the_paper, manifest, write
+
+BUDGETS = dict(zip(JOINT, (2, 4, 8, 12), strict=True))
+ROWS = {row.name(4): row for row in CONTROLLED}
+CLIPS, FRAMES, START = 40, 64, 20.0
+PLANTED = {"true memory": 0.25, "wandering": 5.0}
+"""Decay in dB from frames 0–4 to frames 60–64, of every network."""
+
+
+def error(decay: float, seed: int) -> np.ndarray:
+    """Squared errors whose PSNR falls along a line; clips are as hard for one row as another."""
+    hard = np.random.default_rng(1).normal(size=(CLIPS, 1))
+    own = 0.05 * np.random.default_rng([2, seed]).normal()
+    psnr = START + hard - (decay + own) * (np.arange(FRAMES) - 1.5) / 60.0
+    return np.asarray(10.0 ** (-psnr / 10.0), dtype=np.float32)
+
+
+def ship(folder: Path, rows: Iterable[str], seeds: Iterable[int], worlds: Iterable[str]) -> None:
+    """Rows and their controls: with own memory, a network of budget b loses log2 b dB."""
+    for world in worlds:
+        for name in rows:
+            for seed in seeds:
+                write(folder / "rows", [name], [seed], [world], clips=CLIPS)
+                job = Job(world, ROWS[name], seed)
+                ((_, arrays, _),) = plan.load([job], folder / "rows")
+                arrays["accumulation_error"] = error(np.log2(BUDGETS.get(name, 2)), seed)
+                described = manifest(name, follows_the_paper, world)
+                plan.save(job, arrays, described, folder / "rows")
+                controls = dataclasses.replace(job, controls=True)
+                errors = {kind: error(decay, seed) for kind, decay in PLANTED.items()}
+                made = {
+                    "control_true_memory": errors["true memory"],
+                    "control_wandering": errors["wandering"],
+                    "control_wandering_chance": np.full((CLIPS, FRAMES), 0.1, np.float32),
+                    "control_wandering_age": np.ones((CLIPS, FRAMES), np.int16),
+                }
+                described = {"accumulation": queue.ACCUMULATION, "controls": SETTINGS}
+                plan.save(controls, made, described, folder / "rows")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("results")
+    ship(folder, JOINT, [0, 1, 2], ["maze"])
+    ship(folder, ["prepend-4"], [0], ["blocks"])
+    places = {"results": str(folder / "rows"), "controls": str(folder / "controls")}
+    return {**causes_of_decay.CONFIG, **places}
+
+
+@pytest.fixture(scope="module")
+def table(config: dict[str, Any]) -> pandas.DataFrame:
+    return causes_of_decay.compute(config)
+
+
+def test_planted_decays_are_found(table: pandas.DataFrame) -> None:
+    late = table[(table["quantity"] == "psnr_decay") & (table["end"] == 64)]
+    for row, budget in BUDGETS.items():
+        found = late[(late["row"] == row) & (late["world"] == "maze")].set_index("condition")
+        planted = {"own memory": np.log2(budget), **PLANTED}
+        planted[HANDED_ON] = planted["own memory"] - planted["true memory"]
+        for condition, decay in planted.items():
+            one = found.loc[condition]
+            assert one["value"] == pytest.approx(decay, abs=0.1)
+            assert one["low"] <= one["value"] <= one["high"]
+            assert (one["seeds"], one["clips"], one["maps"]) == (3, CLIPS, 3)
+        # the clips are the same: how hard they are takes no part in a decay or a difference
+        assert found.loc[HANDED_ON, "high"] - found.loc[HANDED_ON, "low"] < 1e-3
+    starts = table[(table["quantity"] == "psnr") & (table["end"] == 4) & (table["row"] == JOINT[0])]
+    assert starts["value"].iloc[0] == pytest.approx(START, abs=0.3)
+    chance = table[table["quantity"] == "chance"]
+    np.testing.assert_allclose(chance["value"], 10.0, atol=1e-5)
+
+
+def test_a_trend_is_the_change_along_the_line(table: pandas.DataFrame) -> None:
+    trends = table[(table["row"] == TREND) & (table["quantity"] == "psnr_decay")]
+    late = trends[trends["end"] == 64].set_index("condition")
+    # own decay is a line in log2 of the budget, of slope 1, from 2 to 12
+    assert late.loc["own memory", "value"] == pytest.approx(np.log2(6.0), abs=1e-3)
+    assert late.loc[HANDED_ON, "value"] == pytest.approx(np.log2(6.0), abs=1e-3)
+    for condition in ("true memory", "wandering"):
+        assert late.loc[condition, "value"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_what_is_not_measured_is_not_there(table: pandas.DataFrame, tmp_path: Path) -> None:
+    assert set(table.loc[table["world"] == "blocks", "row"]) == {"prepend-4"}  # and no trend
+    assert set(table.loc[table["world"] == "blocks", "over"]) == {"clips only"}
+    for name in ("rows", "controls"):
+        (tmp_path / name).mkdir()
+    places = {"results": str(tmp_path / "rows"), "controls": str(tmp_path / "controls")}
+    config = {**causes_of_decay.CONFIG, **places}
+    assert causes_of_decay.compute(config).empty
+    # a row without its controls, and controls without their row
+    write(tmp_path / "rows", ["prepend-4"], [0], ["maze"], clips=CLIPS)
+    assert causes_of_decay.compute(config).empty
+    causes_of_decay.run(config, out=tmp_path)
+    sheet, data = figure.draw(tmp_path)
+    assert data.empty and all(ax.texts for ax in sheet.axes)
+
+
+def test_the_figure_shows_what_the_table_says(config: dict[str, Any], tmp_path: Path) -> None:
+    table = causes_of_decay.run(config, out=tmp_path)
+    sheet, data = figure.draw(tmp_path)
+    kept = ["world", "family", "row", "condition", "quantity", "first", "end", "value"]
+    both = data[kept].merge(table[kept], on=kept)
+    assert len(both) == len(data) == 4 * 3 * 2 + 4 + 3 * 2 + 1
+    below = sheet.axes[len(sheet.axes) // 2]  # maze, by budget: decays
+    lines = [bars.lines[0] for bars in below.containers]
+    assert len(lines) == len(CONDITIONS)
+    decays = data[(data["world"] == "maze") & (data["quantity"] == "psnr_decay")]
+    for line, condition in zip(lines, CONDITIONS, strict=True):
+        expected = decays[decays["condition"] == condition].sort_values("size")["value"]
+        np.testing.assert_allclose(line.get_ydata(orig=False), expected, rtol=1e-12)
+    text = causes_of_decay.text_of(table)
+    assert "own minus true memory" in text and "trend" in text
