@@ -22,22 +22,33 @@ from arvdm_theory.errors import ParameterError, TooLittleDataError
 
 @dataclass(frozen=True)
 class _Rule:
-    """A score of a frame against another, and whether more is better."""
+    """Scores of frames `(..., H, W, C)` against others, `(...)`, and whether more is better."""
 
-    score: Callable[[np.ndarray, np.ndarray], float]
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray]
     higher: bool
     unit: str
 
 
-def _mse(frame: np.ndarray, other: np.ndarray) -> float:
-    return float(np.mean((frame - other) ** 2))
+def _psnr(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
+    error = np.mean((frames - others) ** 2, axis=(-3, -2, -1))
+    with np.errstate(divide="ignore"):
+        return np.asarray(-10.0 * np.log10(error))
 
 
-def _psnr(frame: np.ndarray, other: np.ndarray) -> float:
-    error = _mse(frame, other)
-    return float(-10.0 * np.log10(error)) if error > 0.0 else float("inf")
+def _one_by_one(
+    score: Callable[[np.ndarray, np.ndarray], float],
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The score of two frames, for `(..., H, W, C)`."""
+
+    def scores(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
+        leading = frames.shape[:-3]
+        pairs = (item.reshape(-1, *frames.shape[-3:]) for item in (frames, others))
+        return np.array([score(a, b) for a, b in zip(*pairs, strict=True)]).reshape(leading)
+
+    return scores
 
 
+@_one_by_one
 def _ssim(frame: np.ndarray, other: np.ndarray) -> float:
     from skimage.metrics import structural_similarity
 
@@ -46,17 +57,18 @@ def _ssim(frame: np.ndarray, other: np.ndarray) -> float:
     return float(structural_similarity(frame, other, win_size=7, data_range=1.0, channel_axis=-1))
 
 
-def _lab(frame: np.ndarray) -> np.ndarray:
+def _lab(frames: np.ndarray) -> np.ndarray:
     from skimage.color import rgb2lab
 
-    if frame.shape[-1] != 3:
-        raise ParameterError("frames", "RGB (3 channels) for a Lab rule", frame.shape[-1])
-    return np.asarray(rgb2lab(frame))
+    if frames.shape[-1] != 3:
+        raise ParameterError("frames", "RGB (3 channels) for a Lab rule", frames.shape[-1])
+    return np.asarray(rgb2lab(frames))
 
 
 _LAB_BINS = (np.linspace(0.0, 100.0, 9), np.linspace(-110.0, 110.0, 12), np.linspace(-110, 110, 12))
 
 
+@_one_by_one
 def _lab_histogram(frame: np.ndarray, other: np.ndarray) -> float:
     counts = [
         np.histogramdd(_lab(item).reshape(-1, 3), bins=_LAB_BINS)[0] for item in (frame, other)
@@ -64,20 +76,17 @@ def _lab_histogram(frame: np.ndarray, other: np.ndarray) -> float:
     return float(np.minimum(*counts).sum() / counts[0].sum())
 
 
-def _region_means(frame: np.ndarray, grid: int = 4) -> np.ndarray:
-    rows = np.array_split(frame, min(grid, frame.shape[0]), axis=0)
-    return np.array(
-        [
-            part.mean(axis=(0, 1))
-            for row in rows
-            for part in np.array_split(row, min(grid, frame.shape[1]), axis=1)
-        ]
-    )
+def _region_means(frames: np.ndarray, grid: int = 4) -> np.ndarray:
+    """`(..., regions, regions, C)`."""
+    for axis in (-3, -2):
+        parts = np.array_split(frames, min(grid, frames.shape[axis]), axis=axis)
+        frames = np.concatenate([part.mean(axis=axis, keepdims=True) for part in parts], axis=axis)
+    return frames
 
 
-def _lab_regions(frame: np.ndarray, other: np.ndarray) -> float:
-    difference = _region_means(_lab(frame)) - _region_means(_lab(other))
-    return float(np.sqrt(np.sum(difference**2, axis=-1)).mean())
+def _lab_regions(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
+    difference = _region_means(_lab(frames)) - _region_means(_lab(others))
+    return np.asarray(np.sqrt(np.sum(difference**2, axis=-1)).mean(axis=(-2, -1)))
 
 
 RULES: dict[str, _Rule] = {
@@ -140,12 +149,7 @@ def frame_scores(
     """
     first, second = _pair(truth, generated, data_range)
     score = _rule(rule).score
-    return np.array(
-        [
-            [score(a, b) for a, b in zip(*videos, strict=True)]
-            for videos in zip(first, second, strict=True)
-        ]
-    )
+    return np.array([score(*videos) for videos in zip(first, second, strict=True)])
 
 
 # --- T3: retrieval by age of the view -------------------------------------------------------------
