@@ -12,9 +12,9 @@ from paper_repro.arvdm.linear import Linear
 SHAPES = [(64, 24), (5, 40, 24), (2, 3, 70, 24)]
 
 
-def _pair(bias: bool = True) -> tuple[Linear, nn.Linear]:
+def _pair(bias: bool = True, out: int = 40) -> tuple[Linear, nn.Linear]:
     torch.manual_seed(0)
-    ours, plain = Linear(24, 40, bias=bias), nn.Linear(24, 40, bias=bias)
+    ours, plain = Linear(24, out, bias=bias), nn.Linear(24, out, bias=bias)
     plain.load_state_dict(ours.state_dict())
     return ours, plain
 
@@ -28,12 +28,15 @@ def _results(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], bias: bool) -> None:
-    ours, plain = _pair(bias)
+@pytest.mark.parametrize("out", [8, 24, 40])
+def test_values_and_gradients_are_those_of_pytorch(
+    shape: tuple[int, ...], bias: bool, out: int
+) -> None:
+    ours, plain = _pair(bias, out)
     for mine, theirs in zip(
         _results(ours, x := torch.randn(shape)), _results(plain, x), strict=True
     ):
-        assert mine.shape == theirs.shape
+        assert mine.shape == theirs.shape and mine.is_contiguous()
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
 
 

@@ -165,6 +165,21 @@ def test_rope_scores_depend_on_differences_only() -> None:
     torch.testing.assert_close(scores(0), scores(10), rtol=0, atol=1e-5)
 
 
+def test_rope_turns_pairs_of_numbers_and_its_gradient_turns_back() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 5, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    where = torch.tensor([-7, -2, 0, 1, 5])
+    turned = rope(x, where)
+    exponent = torch.arange(4, dtype=torch.float32) / 4
+    angle = where[:, None].float() * 1000.0**-exponent
+    pairs = torch.complex(x[..., :4], x[..., 4:]) * torch.polar(
+        torch.ones_like(angle).double(), angle.double()
+    )
+    expected = torch.cat([pairs.real, pairs.imag], -1)
+    torch.testing.assert_close(turned, expected, rtol=0, atol=1e-6)  # cosines are float32
+    assert torch.autograd.gradcheck(lambda y: rope(y, where), (x,), fast_mode=True)
+
+
 def test_patches_round_trip_in_reading_order() -> None:
     frames = torch.arange(2 * 3 * 3 * 8 * 8.0).reshape(2, 3, 3, 8, 8)
     tokens = patches(frames, 4)

@@ -7,6 +7,8 @@ sub-steps of an AR step.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,9 +31,29 @@ def rope(x: Tensor, positions: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     exponent = torch.arange(half, device=x.device, dtype=torch.float32) / half
     angle = positions.to(torch.float32)[:, None] * _ROPE_BASE**-exponent
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    turned: Tensor = _Rotation.apply(x, angle.cos().to(x.dtype), angle.sin().to(x.dtype))
+    return turned
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    out = torch.cat([b, a], -1)
+    out *= torch.cat([-sin, sin], -1)
+    return out.addcmul_(x, torch.cat([cos, cos], -1))
+
+
+class _Rotation(torch.autograd.Function):
+    """Pairs of numbers turned by angles; the gradient turns back, and needs nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(gradient, cos, -sin), None, None
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -137,18 +159,18 @@ class Block(nn.Module):
     ) -> tuple[Tensor, KeysValues]:
         """`x` (B, T, N, width), `condition` (B, T, width), `positions` (T,)."""
         parts = self._parts(condition)
-        x = x + parts[2] * self.spatial(_modulate(x, *parts[:2]))
+        x = torch.addcmul(x, parts[2], self.spatial(_modulate(x, *parts[:2])))
         mixed, own = self.temporal(_modulate(x, *parts[3:5]), positions, past)
-        x = x + parts[5] * mixed
-        return x + parts[8] * self.feed_forward(_modulate(x, *parts[6:8])), own
+        x = torch.addcmul(x, parts[5], mixed)
+        return torch.addcmul(x, parts[8], self.feed_forward(_modulate(x, *parts[6:8]))), own
 
     def keys_values(self, x: Tensor, condition: Tensor, positions: Tensor) -> KeysValues:
         """The keys and values of `forward` without what only the next layer would need."""
         parts = self._parts(condition)
-        x = x + parts[2] * self.spatial(_modulate(x, *parts[:2]))
+        x = torch.addcmul(x, parts[2], self.spatial(_modulate(x, *parts[:2])))
         _, own = self.temporal(_modulate(x, *parts[3:5]), positions)
         return own
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return functional.layer_norm(x, x.shape[-1:]) * (1.0 + scale) + shift
+    return torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:]), 1.0 + scale)

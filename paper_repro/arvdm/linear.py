@@ -46,6 +46,13 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return made
 
 
+def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
+    """gradientᵀ x; of the two, the smaller one is turned over in memory."""
+    if gradient.shape[1] > x.shape[1]:
+        return _product(x.t(), gradient.t()).t().contiguous()
+    return _product(gradient.t(), x.t())
+
+
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -60,6 +67,6 @@ class _Product(torch.autograd.Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         return (
             _product(gradient, weight.t()) if needs_x else None,
-            _product(gradient.t(), x.t()) if needs_weight else None,
+            _of_weight(gradient, x) if needs_weight else None,
             gradient.sum(0) if needs_bias else None,
         )
