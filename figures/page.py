@@ -1228,7 +1228,8 @@ def _pairs_section(out: Path) -> Section:
                 "share_high": "to (share)",
                 "clips": "clips (n)",
             },
-            "What the rule of each world accepts; from, to: 95 % over clips.",
+            "What the rule of each world accepts; from, to: 95 % over clips, of which those of one "
+            "map count as one.",
             "rendered",
             study=study,
         )
