@@ -25,14 +25,14 @@ STUDIES = (STUDY.name,)
 KIND = "rendered"
 CAPTION = (
     "Mirrors Figure 13, with true frames alone: {clips} clips of each world, {clips_a_map} a map, "
-    "3 views of each, beside themselves blurred, beside the view some steps of the camera later, and beside a view "
-    "of another clip. Above: in each bin of SSIM the pair nearest to the middle of the bin, one of "
-    "a blurred view and one of another view (a gap: no such pair), its two frames above one "
-    "another, with SSIM, PSNR in dB and ΔE (mean Lab distance of the colours of 4 × 4 regions). "
-    "Outline: solid blue, the rule of the world calls it retrieved; dashed red, it does not. "
-    "Below: all pairs, the threshold as a line, the accepted side shaded; the share of each kind "
-    "that is accepted, ± 95 % over clips, of which those of one map count as one, and "
-    "the pairs (n)."
+    "3 views of each, beside themselves blurred, beside the view some steps of the camera later, "
+    "and beside a view of another clip. Above: in each bin of SSIM the pair nearest to the middle "
+    "of the bin, one of a blurred view and one of another view (a gap: no such pair), its two "
+    "frames above one another, with SSIM, PSNR in dB and ΔE (mean Lab distance of the colours of "
+    "4 × 4 regions). Outline: solid blue, the rule of the world calls it retrieved; dashed red, "
+    "it does not. Below: all pairs, the threshold as a line, the accepted side shaded; the share "
+    "of each kind that is accepted, ± 95 % over clips, of which those of one map count as one, "
+    "and the pairs (n)."
 )
 LOOKS = {
     "blurred by 0.5 px": (style.SKY, "o"),
