@@ -900,6 +900,7 @@ def _paper_section(out: Path) -> Section:
             "the squared error grows with the frame all the same (accumulation). On the way back "
             "over views seen before, the score falls once a view is older than what the network "
             "was given (forgetting).",
+            *_reasons(judged),
             *([" ".join(missing)] if missing else []),
         ],
         [
@@ -929,6 +930,30 @@ def _paper_section(out: Path) -> Section:
     )
 
 
+CAUSES, SEEN = "Why PSNR falls along a roll-out", "What a metric of short clips sees"
+LOOKED_INTO = {
+    "less_forgetting_goes_with_more": CAUSES,
+    "more_memory_ends_lower": CAUSES,
+    "metric_blindness": SEEN,
+}
+"""How the name of a claim begins → the section with a controlled experiment on why it fails."""
+
+
+def _reasons(ledger: pandas.DataFrame) -> list[str]:
+    """Where it is looked into why a claim of the paper fails here, if one does."""
+    failing = ledger[ledger["overall"] == "fails"]["claim"].unique()
+    found: dict[str, list[str]] = {}
+    for claim in failing:
+        for beginning, section in LOOKED_INTO.items():
+            if claim.startswith(beginning):
+                found.setdefault(section, []).append(claim)
+    return [
+        f"Why {', '.join(names)} {'fail' if len(names) > 1 else 'fails'} here is looked into "
+        f"below, under “{section}”."
+        for section, names in found.items()
+    ]
+
+
 def _causes_section(out: Path) -> Section:
     study = causes_of_decay.STUDY.name
     table = table_of(study, out=out)
@@ -938,7 +963,7 @@ def _causes_section(out: Path) -> Section:
     )
     return Section(
         "causes-of-decay",
-        "Why PSNR falls along a roll-out",
+        CAUSES,
         [
             "In the paper's Tables 3 and 4 what forgets less loses PSNR faster. To tell an error "
             "that is handed on from forgetting, the same networks are rolled out once more on the "
@@ -1277,7 +1302,7 @@ def _frechet_section(out: Path) -> Section:
     named = {"world": "world", "row": "network"}
     return Section(
         "frechet-by-span",
-        "What a metric of short clips sees",
+        SEEN,
         [
             "Fréchet distances of 4-frame clips on named features (the world's first 8 principal "
             "components in each frame), by time span: a metric like FVD, but not FVD. A clip of 4 "

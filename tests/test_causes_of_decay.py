@@ -13,8 +13,10 @@ import pytest
 
 from analysis import causes_of_decay
 from analysis.causes_of_decay import CONDITIONS, HANDED_ON, TREND
-from analysis.claims import JOINT
+from analysis.claims import JOINT, PLAN
 from figures import causes_of_decay as figure
+from figures import page
+from figures.page import LOOKED_INTO
 from paper_repro import plan, queue
 from paper_repro.controls import SETTINGS
 from paper_repro.plan import CONTROLLED, Job
@@ -132,3 +134,13 @@ def test_the_figure_shows_what_the_table_says(config: dict[str, Any], tmp_path: 
         np.testing.assert_allclose(line.get_ydata(orig=False), expected, rtol=1e-12)
     text = causes_of_decay.text_of(table)
     assert "own minus true memory" in text and "trend" in text
+
+
+def test_a_claim_that_fails_says_where_it_is_looked_into() -> None:
+    names = [claim.name for claim in PLAN]
+    for beginning in LOOKED_INTO:
+        assert any(name.startswith(beginning) for name in names)
+    ledger = pandas.DataFrame({"claim": names, "overall": "holds"})
+    assert page._reasons(ledger) == []
+    (said,) = page._reasons(ledger.assign(overall="fails").query("claim == 'metric_blindness'"))
+    assert said.startswith("Why metric_blindness fails here") and page.SEEN in said
