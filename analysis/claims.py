@@ -59,6 +59,7 @@ __all__ = [
     "digest",
     "ledger",
     "run",
+    "wanting_seeds",
 ]
 
 LOOKS = (3, 5)
@@ -744,8 +745,29 @@ def text_of(table: pandas.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def wanting_seeds(table: pandas.DataFrame, plan: Iterable[Claim] = PLAN) -> list[str]:
+    """`world-row` of all rows that an undecided claim wants more seeds of: at the first look.
+
+    >>> wanting_seeds(pandas.DataFrame({"claim": [], "world": [], "verdict": [], "seeds": []}))
+    []
+    """
+    wanted: list[str] = []
+    for claim in plan:
+        for world in claim.worlds:
+            parts = table[(table["claim"] == claim.name) & (table["world"] == world)]
+            looked_at = len(parts) and LOOKS[0] <= parts["seeds"].min() < LOOKS[-1]
+            if looked_at and set(parts["verdict"]) == {"undecided"}:
+                wanted += [f"{world}-{row}" for part in claim.parts for row in part.rows]
+    return list(dict.fromkeys(wanted))
+
+
 def main() -> None:
-    print(text_of(run()))
+    table = run()
+    print(text_of(table))
+    for name in wanting_seeds(table):
+        print(
+            f"undecided at {LOOKS[0]} seeds: python -m paper_repro queue {name}-seed --seeds {LOOKS[-1]}"
+        )
     for file, reason in read(FOLDER).left_out.items():
         print(f"left out: {file}: {reason}")
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from analysis import claims
-from analysis.claims import LEVEL, LOOKS, PLAN, Claim, Part, digest, ledger
+from analysis.claims import LEVEL, LOOKS, PLAN, Claim, Part, digest, ledger, wanting_seeds
 from analysis.inference import holm, mean_over, resolution
 from analysis.measured_rows import quantity_of_clips, read
 from analysis.predicted_degradation import ROW
@@ -201,6 +201,19 @@ def test_fewer_than_three_training_seeds_decide_nothing(seeds: int) -> None:
         on_clips = ~measured["unit"].isin(["log"])  # a cost has no clips
         over = set(measured.loc[on_clips, "over"])
         assert over == {"clips only", "groups of clips only", "maps only"}
+
+
+def test_claims_left_undecided_at_the_first_look_want_two_more_seeds() -> None:
+    claim = claim_named("channel_concat_above_cross_attention")
+    rows = ["channel_concat-28", "cross_attention-28"]
+    effect = changed(cross_attention={"within": 0.52}, channel_concat={"within": 0.55})
+    wanted = [f"{world}-{row}" for world in claim.worlds for row in rows]
+    for seeds, expected in ((2, []), (3, wanted), (5, [])):
+        table = ledger(in_memory(rows, range(seeds), effect=effect, noise=3.0), [claim])
+        assert set(table["verdict"]) == {"undecided"}
+        assert wanting_seeds(table, [claim]) == expected
+    clear = ledger(in_memory(rows, range(3)), [claim])
+    assert set(clear["verdict"]) == {"holds"} and wanting_seeds(clear, [claim]) == []
 
 
 def test_nothing_measured_is_undecided_and_says_what_is_missing() -> None:
