@@ -765,9 +765,8 @@ def main() -> None:
     table = run()
     print(text_of(table))
     for name in wanting_seeds(table):
-        print(
-            f"undecided at {LOOKS[0]} seeds: python -m paper_repro queue {name}-seed --seeds {LOOKS[-1]}"
-        )
+        command = f"python -m paper_repro queue {name}-seed --seeds {LOOKS[-1]}"
+        print(f"undecided at {LOOKS[0]} seeds: {command}")
     for file, reason in read(FOLDER).left_out.items():
         print(f"left out: {file}: {reason}")
 
