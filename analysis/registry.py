@@ -34,6 +34,7 @@ from analysis import (
     theory_against_networks,
     tightness,
     trained_gaussian,
+    training_length,
     two_sided_accumulation,
     world_sheets,
 )
@@ -63,6 +64,7 @@ STUDIES: dict[str, Study] = {
         paper_tables.STUDY,
         retrieval_against_decay.STUDY,
         causes_of_decay.STUDY,
+        training_length.STUDY,
         retrieval_bounds.STUDY,
         theory_against_networks.STUDY,
         accumulation_and_forgetting.STUDY,

@@ -931,10 +931,12 @@ def _paper_section(out: Path) -> Section:
 
 
 CAUSES, SEEN = "Why PSNR falls along a roll-out", "What a metric of short clips sees"
+LONGER_TITLE = "What a longer training changes"
 LOOKED_INTO = {
     "less_forgetting_goes_with_more": CAUSES,
     "more_memory_ends_lower": CAUSES,
     "metric_blindness": SEEN,
+    "more_memory_less_forgetting": LONGER_TITLE,
 }
 """How the name of a claim begins → the section with a controlled experiment on why it fails."""
 
@@ -1000,6 +1002,48 @@ def _causes_section(out: Path) -> Section:
                 "measured",
                 study=study,
                 folded=True,
+                inputs=manifest_of(study, out=out)["inputs"],
+            )
+        ]
+        if len(table)
+        else [],
+    )
+
+
+def _longer_section(out: Path) -> Section:
+    study = "training_length"
+    table = table_of(study, out=out)
+    return Section(
+        "training-length",
+        LONGER_TITLE,
+        [
+            "All rows train for about the same core-time, so that a network with a long memory, "
+            "whose steps are dear, takes fewer of them. To see what that costs, two rows with "
+            "memory 28 are trained for four times the planned steps (one training seed).",
+            *([] if len(table) else ["None has been trained yet."]),
+        ],
+        [],
+        [
+            _table(
+                table,
+                {
+                    "world": "world",
+                    "row": "network",
+                    "quantity": "quantity",
+                    "steps": "planned (steps)",
+                    "planned": "then (unit)",
+                    "longer": "four times as long (unit)",
+                    "change": "change (unit)",
+                    "low": "from (unit)",
+                    "high": "to (unit)",
+                    "unit": "unit",
+                    "seeds": "training seeds (n)",
+                    "clips": "clips (n)",
+                    "over": "interval over",
+                },
+                "The same networks after the planned steps and after four times as many.",
+                "measured",
+                study=study,
                 inputs=manifest_of(study, out=out)["inputs"],
             )
         ]
@@ -1643,6 +1687,7 @@ PARTS: dict[str, tuple[Callable[[Path], Section], ...]] = {
         _published_section,
         _paper_section,
         _causes_section,
+        _longer_section,
         _theory_section,
         _bounds_section,
         _frechet_section,

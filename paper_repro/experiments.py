@@ -24,6 +24,7 @@ from paper_repro.evaluate import EvaluationConfig
 
 __all__ = [
     "EXPERIMENTS",
+    "LONGER",
     "MANY_SCHEDULES",
     "ROWS",
     "DataConfig",
@@ -75,7 +76,8 @@ class Experiment:
 class Row:
     """A row of Tables 1 and 2 at the paper's lengths; the state-space rows are ours.
 
-    `window` and `levels` (`DiffusionConfig`) are those of chunks but for `MANY_SCHEDULES`.
+    `window` and `levels` (`DiffusionConfig`) are those of chunks but for `MANY_SCHEDULES`; it is
+    trained for `longer` times the planned steps (once, but for `LONGER`).
     """
 
     structure: str
@@ -84,6 +86,7 @@ class Row:
     budget: int = 0
     window: int = 16
     levels: str = "shared"
+    longer: int = 1
 
     def name(self, scale: int) -> str:
         """`prepend-12-joint-4` at a quarter of the paper's lengths."""
@@ -92,7 +95,9 @@ class Row:
         if self.levels == "mixture":
             return "many-schedules"
         name = f"{self.structure}-{self.memory // scale}"
-        return name if self.budget == 0 else f"{name}-{self.compressor}-{self.budget // scale}"
+        if self.budget:
+            name += f"-{self.compressor}-{self.budget // scale}"
+        return name if self.longer == 1 else f"{name}-longer-{self.longer}"
 
 
 ROWS: tuple[Row, ...] = (
@@ -108,6 +113,9 @@ ROWS: tuple[Row, ...] = (
 MANY_SCHEDULES = Row("prepend", 48, window=32, levels="mixture")
 """One network for every schedule: window 8, memory 12 at CPU scale, all kinds of levels in
 training."""
+
+LONGER = tuple(Row(structure, 112, longer=4) for structure in ("prepend", "channel_concat"))
+"""The longest memory, trained four times as long: what do the planned steps leave unlearnt?"""
 
 _SCALES = {"cpu": 4, "full": 1}
 
@@ -186,7 +194,8 @@ def _experiment(world: str, scale: str, row: Row) -> Experiment:
     watched = world_from_json(shape["world"])
     training = dict(shape["training"])
     if "steps" not in training:
-        training["steps"] = _STEPS[row.name(quarter)]
+        planned = dataclasses.replace(row, longer=1).name(quarter)
+        training["steps"] = row.longer * _STEPS[planned]
     elif row.structure == "channel_concat":  # learns slower, but each step is cheaper
         training["steps"] *= 4
     spans = tuple((a // quarter, b // quarter) for a, b in ((0, 16), (16, 48), (48, 112)))
@@ -282,10 +291,14 @@ def _name(world: str, scale: str, row: Row) -> str:
     return "-".join([world, *(["full"] if scale == "full" else []), row.name(_SCALES[scale])])
 
 
+def _longer(world: str) -> tuple[Row, ...]:
+    return () if world == "panorama" else LONGER
+
+
 EXPERIMENTS: Mapping[str, Callable[[], Experiment]] = {
     _name(world, scale, row): partial(_experiment, world, scale, row)
     for world, scale in _WORLDS
-    for row in (*ROWS, *([MANY_SCHEDULES] if scale == "cpu" else []))
+    for row in (*ROWS, *((MANY_SCHEDULES, *_longer(world)) if scale == "cpu" else ()))
 } | {f"gaussian-{name}": partial(_gaussian, name) for name in _GAUSSIAN}
 """Name → what makes the configuration."""
 

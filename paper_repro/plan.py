@@ -29,7 +29,7 @@ import numpy as np
 from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError
 from paper_repro.controls import SETTINGS as CONTROLS
-from paper_repro.experiments import MANY_SCHEDULES, ROWS, Experiment, Row, experiment
+from paper_repro.experiments import LONGER, MANY_SCHEDULES, ROWS, Experiment, Row, experiment
 from paper_repro.many_schedules import SETTINGS
 
 __all__ = ["CONTROLLED", "KINDS", "RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
@@ -39,7 +39,7 @@ WORLDS = ("maze", "blocks")
 SEEDS = 3
 MEASUREMENT = 4
 """Revision of what `measure` measures."""
-KINDS = (*ROWS, MANY_SCHEDULES)
+KINDS = (*ROWS, MANY_SCHEDULES, *LONGER)
 """Everything that is trained, the paper's rows first; the place is a job's number."""
 
 CONTROLLED = tuple(
@@ -128,7 +128,7 @@ def jobs(
 ) -> list[Job]:
     """All jobs in the order in which they are to be done; `only` those with this in their title.
 
-    The controls of a network come right after it.
+    The controls of a network come right after it; rows are trained longer for seed 0 alone.
 
     What the ones chosen start from is among them.
 
@@ -141,11 +141,17 @@ def jobs(
             raise ParameterError("world", f"one of {', '.join(WORLDS)}", world)
     numbers = [positive_integer("seed", seed, minimum=0) for seed in seeds]
     ours = [row for row in ROWS if row.compressor == "state_space"]
+    first = [seed for seed in numbers if seed == 0]
     papers = [row for row in ROWS if row not in ours]
     whole = [
         Job(world, row, seed, controls)
-        for part in (papers, [MANY_SCHEDULES], ours)
-        for seed in numbers
+        for part, of_it in (
+            (papers, numbers),
+            ([MANY_SCHEDULES], numbers),
+            (LONGER, first),
+            (ours, numbers),
+        )
+        for seed in of_it
         for row in part
         for controls in ((False, True) if row in CONTROLLED else (False,))
         for world in watched

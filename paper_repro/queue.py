@@ -383,7 +383,7 @@ def nominal_minutes(job: Job) -> float:
         return 1.5
     if job.row == MANY_SCHEDULES:
         return 20.0
-    return 16.0 if job.start is None else 9.5
+    return 16.0 if job.start is None else 1.5 + 8.0 * job.row.longer
 
 
 def run_queue(

@@ -20,8 +20,8 @@ from paper_repro.plan import KINDS, WORLDS, Job
 NAMES = {row.name(4): row for row in ROWS}
 """Name of a row → the row."""
 TRAINED = {row.name(4): row for row in KINDS}
-"""The same, and the network that serves many schedules."""
-MEMORY = {name: row.memory // 4 for name, row in NAMES.items()}
+"""The same, the network that serves many schedules, and what is trained longer."""
+MEMORY = {name: row.memory // 4 for name, row in TRAINED.items()}
 AGES = np.arange(2, 34, 2, dtype=np.int16)
 FRAMES = 64
 CHANCE = 0.05

@@ -15,6 +15,7 @@ from arvdm_theory.errors import ParameterError
 from paper_repro import plan, queue
 from paper_repro.arvdm.training import load_network
 from paper_repro.experiments import (
+    LONGER,
     MANY_SCHEDULES,
     ROWS,
     Experiment,
@@ -74,15 +75,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_holds_whole_tables_of_fewer_seeds_first() -> None:
     whole = jobs()
     assert len(whole) == len(set(whole))
-    kinds = len(KINDS) + len(CONTROLLED)
-    assert len(whole) == len(plan.WORLDS) * plan.SEEDS * kinds
-    parts = [0 if job.row in ROWS else 1 for job in whole]
+    kinds = len(KINDS) - len(LONGER) + len(CONTROLLED)
+    assert len(whole) == len(plan.WORLDS) * (plan.SEEDS * kinds + len(LONGER))
+    parts = [0 if job.row in ROWS else 2 if job.row in LONGER else 1 for job in whole]
     parts = [
-        2 if job.row.compressor == "state_space" else part
+        3 if job.row.compressor == "state_space" else part
         for job, part in zip(whole, parts, strict=True)
     ]
-    assert parts == sorted(parts) and set(parts) == {0, 1, 2}
-    for part in range(3):
+    assert parts == sorted(parts) and set(parts) == {0, 1, 2, 3}
+    assert {job.seed for job in whole if job.row in LONGER} == {0}
+    for part in range(4):
         seeds = [job.seed for job, of in zip(whole, parts, strict=True) if of == part]
         assert seeds == sorted(seeds)
     for job in whole:
@@ -114,6 +116,17 @@ def test_keys_of_trained_networks_stay_what_they_are(monkeypatch: pytest.MonkeyP
         job = Job(world, row, 0)
         assert (job.training_key, job.key) == (trained, measured)
     assert KINDS[: len(ROWS)] == ROWS and KINDS[len(ROWS)] == MANY_SCHEDULES
+
+
+def test_a_row_that_is_trained_longer_differs_in_nothing_else() -> None:
+    for row in LONGER:
+        longer, planned = (
+            Job("maze", kind, 0).experiment for kind in (row, dataclasses.replace(row, longer=1))
+        )
+        steps = longer.training.steps // row.longer
+        same = dataclasses.replace(longer.training, steps=steps)
+        assert dataclasses.replace(longer, name=planned.name, training=same) == planned
+        assert longer.name == f"{planned.name}-longer-4"
 
 
 def test_the_network_for_many_schedules_starts_from_the_same_weights() -> None:

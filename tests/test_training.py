@@ -46,7 +46,7 @@ from paper_repro.evaluate import (
     revealed,
     score,
 )
-from paper_repro.experiments import EXPERIMENTS, ROWS, experiment, override
+from paper_repro.experiments import EXPERIMENTS, LONGER, ROWS, experiment, override
 from paper_repro.worlds import make_world
 
 torch.set_num_threads(1)
@@ -492,8 +492,8 @@ def test_bf16_needs_a_gpu(tmp_path: Path) -> None:
 
 
 def test_every_row_has_its_configuration() -> None:
-    many_schedules, gaussian = 3, 3
-    assert len(EXPERIMENTS) == 5 * len(ROWS) + many_schedules + gaussian
+    many_schedules, gaussian, longer = 3, 3, 2 * len(LONGER)
+    assert len(EXPERIMENTS) == 5 * len(ROWS) + many_schedules + gaussian + longer
     for name in EXPERIMENTS:
         if name.startswith("panorama"):
             chosen = experiment(name)
