@@ -1,16 +1,21 @@
-r"""Why does PSNR fall along a roll-out, and why by more or less with more memory?
+r"""What does PSNR lose along a roll-out, with its own memory and with a true one?
 
 The same networks under three conditions (`paper_repro.controls`):
 
 - *own memory*: roll-outs to and fro over 7 given frames, as every row is measured: what was
   generated is remembered with its errors, and views are up to 12 frames old;
-- *true memory*: the same clips, but true frames stand in the memory for all finished ones, so that
-  no error is handed on. All spans hold views of the same ages, equally likely to be forgotten, so
-  what PSNR loses along the video beyond this is handed on from frame to frame;
-- *wandering*: paths on which most views are new, so that there is little to forget.
+- *true memory*: the same clips, but true frames stand in the memory for all finished ones. The
+  spans show the same views at the same ages, so nothing but a memory that is not full yet in the
+  first span tells them apart;
+- *wandering*: paths like those of training clips, after 17 given frames. Some views are new, so
+  that no memory can know them, others return at any age: `new` and `old` say how many.
 
-A trend is the change from the smallest to the largest size along the least-squares line in its
-logarithm.
+What own memory loses beyond true memory is what an imperfect memory costs. That is two things:
+errors that are handed on from frame to frame, and views that a short or compressed memory loses
+once and then lacks for good (`lost_for_good`: of a network that copies what is in its memory
+without any error). Rows whose memory holds all 12 frames of the path to and fro without compression
+can only do the first. A trend is the change from the smallest to the largest size along the
+least-squares line in its logarithm.
 """
 
 from __future__ import annotations
@@ -24,9 +29,11 @@ import pandas
 from analysis.inference import mean_over, trend
 from analysis.measured_rows import FOLDER, Measured, inputs, read
 from analysis.study import Config, Study
+from arvdm_theory.errors import RefusedError
 from paper_repro.worlds.walk import CLIPS_A_MAP
+from paper_repro.worlds.world import look_away
 
-__all__ = ["CONDITIONS", "STUDY", "run"]
+__all__ = ["CONDITIONS", "STUDY", "TREND", "lost_for_good", "run"]
 
 CONFIG: dict[str, Any] = {
     "results": FOLDER,
@@ -41,26 +48,33 @@ CONFIG: dict[str, Any] = {
     "confidence": 0.95,
 }
 CONDITIONS = ("own memory", "true memory", "wandering")
-HANDED_ON = "own minus true memory"
+COST = "own minus true memory"
 TREND = "trend"
+PATH = ("new", "old")
+REMEMBERED = 12
+"""Frames: the path to and fro shows no older view."""
 COLUMNS = (
     *("world", "family", "row", "size", "condition", "quantity", "first", "end"),
-    *("value", "low", "high", "unit", "seeds", "clips", "maps", "over"),
+    *("value", "low", "high", "unit", "seeds", "clips", "maps", "over", "networks"),
 )
 _UNITS = {"psnr": "dB", "psnr_decay": "dB", "mse_growth": "of the squared peak"}
 
 Errors = Mapping[str, np.ndarray]
-"""Condition → squared errors `(seeds, clips, frames)`."""
+"""Condition → squared errors `(seeds, clips, frames)`; `new`, `old`: 1 for such a view, or 0."""
 
 
 def compute(config: Config) -> pandas.DataFrame:
     """One row per world, family, network, condition and quantity; empty if nothing is measured.
 
     `quantity`: `psnr` of the frames `first` to `end`; `psnr_decay` and `mse_growth`, from the first
-    span to that one; `chance`, PSNR of the true frames of another map on wandering paths. `row` is
-    `trend` for that over the family, there if all of it is; the condition `own minus true
-    memory` is of paired differences. Intervals are over training seeds and clips (`over`), of which
-    those of one map count as one.
+    span to that one; `chance`, PSNR of the true frames of another map on wandering paths; `new` and
+    `old`, shares of their views that were never seen, and not in the last 12 frames. `row` is
+    `trend` for that over the family, there if all of it is; `networks` names what a value is of;
+    the condition `own minus true memory` is of paired differences. Intervals are over training
+    seeds and clips (`over`), of which those of one map count as one.
+
+    Raises `RefusedError` if the controls are of other weights than their row: what they have in
+    common, the first window of the roll-outs, then differs.
     """
     rows, controls = (read(config[folder]).found for folder in ("results", "controls"))
     out: list[dict[str, Any]] = []
@@ -73,6 +87,7 @@ def compute(config: Config) -> pandas.DataFrame:
             there = {row: errors for row, errors in networks.items() if errors}
             for row, errors in there.items():
                 named = {"world": world, "family": family, "row": row, "size": sizes[row]}
+                named["networks"] = row
                 seeds = sorted(errors)
                 stacked = _stacked(errors, seeds)
                 out += [named | one for one in _numbers([stacked], [1.0], config)]
@@ -81,6 +96,7 @@ def compute(config: Config) -> pandas.DataFrame:
                 stacks = [_stacked(networks[row], sorted(common)) for row in sizes]
                 weights = trend(list(sizes.values()))
                 named = {"world": world, "family": family, "row": TREND, "size": np.nan}
+                named["networks"] = ", ".join(sizes)
                 out += [named | one for one in _numbers(stacks, weights, config)]
     return pandas.DataFrame(out, columns=list(COLUMNS))
 
@@ -91,13 +107,40 @@ def _errors(rows: Mapping[int, Measured], controls: Mapping[int, Measured]) -> d
     for seed in rows.keys() & controls.keys():
         control = controls[seed].arrays
         true = control["control_true_memory"]
+        own = rows[seed].arrays["accumulation_error"][: len(true)]
+        window = rows[seed].manifest["experiment"]["network"]["window"]
+        if not np.allclose(own[:, :window], true[:, :window], rtol=1e-3, atol=1e-6):
+            name = controls[seed].path.name
+            raise RefusedError(f"controls of other weights than their row: {name}; remove them")
+        age = control["control_wandering_age"]
         out[seed] = {
-            "own memory": rows[seed].arrays["accumulation_error"][: len(true)],
+            "own memory": own,
             "true memory": true,
             "wandering": control["control_wandering"],
             "chance": control["control_wandering_chance"],
+            "new": (age < 0).astype(np.float64),
+            "old": ((age < 0) | (age > REMEMBERED)).astype(np.float64),
         }
     return out
+
+
+def lost_for_good(memory: int, window: int = 4, frames: int = 64, given: int = 7) -> np.ndarray:
+    """Which frames to and fro are right if a network copies its memory perfectly, `(frames,)`.
+
+    It is right about a view if one of the last `memory` frames before its window shows it rightly,
+    and never otherwise; `given` frames are right.
+
+    >>> lost_for_good(4)[[0, 1, 2, 3, 12, 60]].tolist(), bool(lost_for_good(12).all())
+    ([True, True, True, False, False, False], True)
+    """
+    views = look_away(given, given + frames)
+    right = np.arange(given + frames) < given
+    for first in range(given, given + frames, window):
+        start = max(0, first - memory)
+        known = set(views[start:first][right[start:first]].tolist())
+        for frame in range(first, min(first + window, given + frames)):
+            right[frame] = int(views[frame]) in known
+    return right[given:]
 
 
 def _stacked(errors: Mapping[int, Errors], seeds: Sequence[int]) -> Errors:
@@ -118,26 +161,28 @@ def _numbers(networks: Sequence[Errors], weights: Any, config: Config) -> list[d
                     weight * _quantity(errors[kind], quantity, start, end)
                     for errors, weight in zip(networks, weights, strict=True)
                 )
-                for kind in networks[0]
+                for kind in CONDITIONS
             }
-            chance = sums.pop("chance")
-            values = {**sums, HANDED_ON: sums["own memory"] - sums["true memory"]}
+            values = {**sums, COST: sums["own memory"] - sums["true memory"]}
             if quantity == "psnr" and len(networks) == 1:
-                values["chance"] = chance
+                (errors,) = networks
+                values["chance"] = _quantity(errors["chance"], quantity, start, end)
+                values |= {kind: errors[kind][..., slice(*end)].mean(-1) for kind in PATH}
             for kind, of_clips in values.items():
+                of_path = kind in ("chance", *PATH)
                 maps = np.arange(of_clips.shape[-1]) // CLIPS_A_MAP
                 mean = mean_over(of_clips, clusters=maps)
                 low, high = mean.interval(config["confidence"])
                 out.append(
                     {
-                        "condition": "wandering" if kind == "chance" else kind,
-                        "quantity": "chance" if kind == "chance" else quantity,
+                        "condition": "wandering" if of_path else kind,
+                        "quantity": kind if of_path else quantity,
                         "first": end[0],
                         "end": end[1],
                         "value": float(mean.value),
                         "low": float(low),
                         "high": float(high),
-                        "unit": _UNITS[quantity],
+                        "unit": "share" if kind in PATH else _UNITS[quantity],
                         "seeds": mean.seeds,
                         "clips": mean.clips,
                         "maps": mean.independent,
@@ -163,8 +208,8 @@ def _quantity(
 
 STUDY = Study(
     name="causes_of_decay",
-    question="Is the fall of PSNR along a roll-out an error that is handed on, or forgetting?",
-    revision=1,
+    question="What does PSNR lose along a roll-out, with its own memory and with a true one?",
+    revision=2,
     config=CONFIG,
     compute=compute,
     inputs=lambda config: [*inputs(config["results"]), *inputs(config["controls"])],

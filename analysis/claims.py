@@ -175,8 +175,8 @@ SHARE, DB = 0.05, 0.5
 MSE = 0.002
 """Of a squared error: from 22 to 21 dB it grows by .0016, from 21 to 20 dB by .0021."""
 RANKS = 0.5
-FLOOR = 40.0
-"""Fréchet distance of true clips from other true ones (47 and 34 in the span of the claim)."""
+MARGIN = 12.0
+"""A tenth of the Fréchet distance of the network without memory (about 25 and 13, one seed)."""
 ROLLED_OUT = 120
 """Clips of the networks under many schedules: 80 are rolled out, 40 are for the predictions."""
 TEST_OF_RANKS = (
@@ -406,11 +406,10 @@ PLAN: tuple[Claim, ...] = (
         source="Figure 1 and the discussion of history forgetting.",
         statement="The Fréchet distances to real clips of prepend with memory 4 and with memory "
         "28, from clips no longer than the window (returning frames 8–12, last seen 18–24 frames "
-        "ago), differ by less than a tenth of the larger; premise: retrieval at ages 12–28 is "
-        "higher with memory 28.",
-        smallest_effect="a tenth of the larger distance (equivalence margin; power is stated for "
-        f"equal distances of {FLOOR:g}, those of true clips from true ones); premise: share "
-        f"{SHARE}",
+        "ago), differ by less than a tenth of the distance without memory; premise: retrieval at "
+        "ages 12–28 is higher with memory 28.",
+        smallest_effect="a tenth of the distance of the row without memory (equivalence margin; "
+        f"power is stated for a margin of {MARGIN:g}); premise: share {SHARE}",
         parts=(
             _above(
                 "retrieval, prepend-28 above prepend-4",
@@ -421,12 +420,16 @@ PLAN: tuple[Claim, ...] = (
             ),
             *(
                 Part(
-                    f"Fréchet distance, {one} above nine tenths of {other}",
-                    ((one, "frechet:8:12", 1.0), (other, "frechet:8:12", -0.9)),
+                    f"Fréchet distance, {one} minus {other}, and a tenth without memory",
+                    (
+                        (one, "frechet:8:12", 1.0),
+                        (other, "frechet:8:12", -1.0),
+                        ("none", "frechet:8:12", 0.1),
+                    ),
                     "squared",
                     0.0,
                     0.0,
-                    0.1 * FLOOR,
+                    MARGIN,
                 )
                 for one, other in (("prepend-28", "prepend-4"), ("prepend-4", "prepend-28"))
             ),
@@ -517,6 +520,14 @@ REVISIONS: tuple[tuple[str, str], ...] = (
         "not the difference, more like 1. One seed had been looked at, on which the two memories "
         "differ by far more. degradation_predicted_..: each of the 120 clips is of a map of its "
         "own, as 16 of one map are alike. No network under many schedules had been trained",
+    ),
+    (
+        "9fdc858908b9811a",
+        "metric_blindness: the reason of the last revision was wrong (a tenth of the larger is the "
+        "same inequality as the ratio, so the bias of few clips still favoured blindness, and two "
+        "perfect generators, both near 0, could not have been shown to be alike). The margin is "
+        "now a tenth of the distance of the network without memory, which both are compared with "
+        "on the same clips; a bias that the two share leaves their difference. Still one seed",
     ),
 )
 """(digest, why) of every version of the plan, the one in force last."""

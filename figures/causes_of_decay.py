@@ -1,4 +1,4 @@
-"""Decay of PSNR with own memory, with true memory and on new paths, against the memory's size."""
+"""Decay of PSNR with own and with true memory, and when wandering, against the memory's size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from analysis.study import OUT, manifest_of, table_of
 from figures import style
 
 NAME = "causes_of_decay"
-TITLE = "Is the fall of PSNR an error that is handed on, or forgetting?"
+TITLE = "What PSNR loses along a roll-out, with its own memory and with a true one"
 STUDIES = (STUDY.name,)
 KIND = "measured"
 CAPTION = (
     "Above: PSNR of frames 0–4 of a roll-out; below: how much lower it is at frames 60–64, against "
     "the size of the memory. Own memory: roll-outs to and fro over 7 given frames, as in Tables 3 "
-    "and 4 here. True memory: the same clips with true frames in the memory for all finished ones, "
-    "so that no error is handed on; all spans hold views of the same ages. Wandering: paths on "
-    "which most views are new. Dotted: true frames of another map instead. Measured on 100 clips: "
-    "bars are 95 % over test clips (those of one map count as one) and training seeds; hollow "
-    "marks: one seed, over clips only. The paper's Tables 3 and 4: the decay grows with the budget."
+    "and 4 here. True memory: the same clips and views with true frames in the memory for all "
+    "finished ones. Wandering: paths like those of training clips, where a third of the views are "
+    "new and others return at any age. Dotted: true frames of another map instead, when wandering. "
+    "Measured on 100 clips: bars are 95 % over test clips (those of one map count as one) and "
+    "training seeds; hollow marks: one seed, over clips only. The paper's Tables 3 and 4: the "
+    "decay grows with the budget."
 )
 NUMBERS = {"psnr": "PSNR, first frames (dB)", "psnr_decay": "PSNR decay (dB)"}
 

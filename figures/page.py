@@ -930,15 +930,22 @@ def _paper_section(out: Path) -> Section:
     )
 
 
-CAUSES, SEEN = "Why PSNR falls along a roll-out", "What a metric of short clips sees"
+CAUSES, SEEN = "What PSNR loses along a roll-out", "What a metric of short clips sees"
 LONGER_TITLE = "What a longer training changes"
+
+
+def _right(memory: int, first: int) -> float:
+    """Share of 4 frames that a network would show rightly that only ever forgets."""
+    return float(causes_of_decay.lost_for_good(memory)[first : first + 4].mean())
+
+
 LOOKED_INTO = {
     "less_forgetting_goes_with_more": CAUSES,
     "more_memory_ends_lower": CAUSES,
     "metric_blindness": SEEN,
     "more_memory_less_forgetting": LONGER_TITLE,
 }
-"""How the name of a claim begins → the section with a controlled experiment on why it fails."""
+"""How the name of a claim begins → the section that looks into why it fails, if it does."""
 
 
 def _reasons(ledger: pandas.DataFrame) -> list[str]:
@@ -959,22 +966,30 @@ def _reasons(ledger: pandas.DataFrame) -> list[str]:
 def _causes_section(out: Path) -> Section:
     study = causes_of_decay.STUDY.name
     table = table_of(study, out=out)
-    shown = table[table["quantity"].isin(["psnr_decay", "mse_growth"])].copy()
-    shown["quantity"] = shown["quantity"].map(
-        {"psnr_decay": "PSNR decay", "mse_growth": "growth of the squared error"}
-    )
+    names = {
+        "psnr_decay": "PSNR decay",
+        "mse_growth": "growth of the squared error",
+        "new": "views never seen",
+        "old": "views not seen in the last 12 frames",
+    }
+    shown = table[table["quantity"].isin(list(names))].copy()
+    shown["quantity"] = shown["quantity"].map(names)
     return Section(
         "causes-of-decay",
         CAUSES,
         [
-            "In the paper's Tables 3 and 4 what forgets less loses PSNR faster. To tell an error "
-            "that is handed on from forgetting, the same networks are rolled out once more on the "
-            "same clips with true frames in the memory for all finished ones: whatever PSNR loses "
-            "beyond that was handed on from frame to frame. To tell the path's part, they are "
-            "rolled out along paths on which most views are new, which no memory can know.",
-            "One reading: where a network can look back on older frames, content is copied fewer "
-            "times on the way from the given frames to the last ones; where the memory is short, "
-            "every copy is one of a copy. That would work against the paper's trade-off.",
+            "In the paper's Tables 3 and 4 what forgets less loses PSNR faster. To see what a "
+            "roll-out loses to its memory, the same networks are rolled out once more on the same "
+            "clips with true frames in the memory for all finished ones. The difference is what an "
+            "imperfect memory costs: errors that are handed on from frame to frame, and views that "
+            "are lost once and then missing for good.",
+            "The two are not told apart where the memory is short or compressed: a network that "
+            f"copied its last 4 frames without any error would show {number(_right(4, 0))} of the "
+            f"views rightly in frames 0–4 and {number(_right(4, 12))} in frames 12–16. With memory 12 or 28 and no compression it would show "
+            "all of them, so there the loss is one of errors handed on; the longer of the two can "
+            "look back on earlier copies.",
+            "Wandering paths, like those that networks are trained on, mix views that return with "
+            "views that no memory can know (their shares are in the table).",
             *([] if len(table) else ["No network has been measured this way yet."]),
         ],
         [_picture("causes_of_decay", out)],
@@ -997,8 +1012,9 @@ def _causes_section(out: Path) -> Section:
                     "clips": "clips (n)",
                     "over": "interval over",
                 },
-                "How much PSNR falls, and the squared error grows, from frames 0–4; a trend is the "
-                "change from the smallest memory of a family to its largest.",
+                "How much PSNR falls, and the squared error grows, from frames 0–4 to the span; a "
+                "trend is the change from the smallest memory of a family to its "
+                "largest.",
                 "measured",
                 study=study,
                 folded=True,
@@ -1057,13 +1073,18 @@ def _waiting(names: Sequence[str]) -> str:
 
 
 def _runs(rows: pandas.DataFrame, inputs: Iterable[str]) -> list[list[str]]:
-    """The measurements among `inputs` behind each row: its `world`, `row` and any `seed`."""
+    """The measurements among `inputs` behind each row: its `world`, `row` and any `seed`.
+
+    Or several `networks`, with commas, instead of its `row`.
+    """
     names = sorted(_measurement_name(path) for path in inputs if path.endswith(".json"))
     found = []
     for row in rows.to_dict("records"):
         seed = row.get("seed")
         ends = r"\d+" if seed is None or math.isnan(seed) else str(int(seed))
-        name = re.compile(re.escape(f"{row['world']}-{row['row']}-seed-") + ends + "(-controls)?")
+        networks = "|".join(map(re.escape, row.get("networks", row["row"]).split(", ")))
+        beginning = re.escape(row["world"])
+        name = re.compile(f"{beginning}-({networks})-seed-{ends}(-controls)?")
         found.append([one for one in names if name.fullmatch(one)])
     return found
 
@@ -1400,10 +1421,10 @@ def _quality(table: pandas.DataFrame) -> list[str]:
     if not said:
         return []
     return [
-        "So where distances differ, frames are drawn worse, whichever view they should be. In the "
-        f"last span, with 95 % intervals, {'; '.join(said)}. A network that has forgotten the view "
-        "is to be compared with the one that never knew it: not knowing what to draw, a small "
-        "network draws worse, and that is what the distance sees."
+        f"In the last span, with 95 % intervals, {'; '.join(said)}. A network whose memory the "
+        "view has left is to be compared with the one without memory: where the two distances are "
+        "alike, the metric tells a network that does not know the view from one that does by how "
+        "it draws what it does not know, as true frames of another place would show nothing."
     ]
 
 

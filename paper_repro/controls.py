@@ -1,12 +1,12 @@
-"""What makes a roll-out's error grow: the same network, one cause at a time taken away.
+"""What a roll-out loses beyond what its network cannot draw: the same network, other conditions.
 
 Measured on networks that are trained already, beside what every row is measured on:
 
 - *true memory*: roll-outs to and fro on the first of the same clips, but true frames stand in the
-  memory for all finished ones. No error is handed on; what is left is what the network cannot read
-  from its memory, or cannot draw.
-- *wandering*: roll-outs along paths on which most views are new. No memory can know these, so
-  their error is not forgetting; it is also given against the true frames of another map.
+  memory for all finished ones. No error is handed on and no view is lost for good; what is left is
+  what the network cannot read from a true memory, or cannot draw.
+- *wandering*: roll-outs along paths like those of training clips, on which some views are new and
+  others return at any age; their error is also given against the true frames of another map.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Job:
             return _digest([self.training_key, SETTINGS])
         evaluation = self.experiment.to_json()["evaluation"]
         if self.controls:
-            return _digest([self.training_key, evaluation, CONTROLS])
+            return _digest([self.training_key, evaluation, MEASUREMENT, CONTROLS])
         return _digest([self.training_key, evaluation, MEASUREMENT])
 
     def weights(self, results: Path = RESULTS) -> Path | None:

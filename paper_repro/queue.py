@@ -77,6 +77,8 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
     with _held(folder / "lock") as ours:
         if not ours:
             return HELD
+        if not missing([job], results):  # done by another queue in the meantime
+            return FINISHED
         chosen = job.experiment
         if job.start is not None:
             began = str(job.start.weights(results))
@@ -417,7 +419,7 @@ def run_queue(
                 _say(f"{job.title}: to be continued ({minutes:.1f} min)")
             elif state == HELD:
                 _say(f"{job.title}: another process is at it")
-                waiting = [other for other in waiting if other.start != job]
+                waiting = [other for other in waiting if job not in _needed(other)]
             elif state == FINISHED:
                 spent, planned = spent + minutes, planned + nominal_minutes(job)
                 rest = _left([*waiting, *running], spent / planned, processes)
@@ -425,12 +427,19 @@ def run_queue(
             else:
                 failed.append(job)
                 _say(f"{job.title}: failed, see {job.folder(out) / 'output.log'}")
-                waiting = [other for other in waiting if other.start != job]
+                waiting = [other for other in waiting if job not in _needed(other)]
     return failed
 
 
+def _needed(job: Job) -> list[Job]:
+    """What has to be done before: the training that it starts from, and of controls their row."""
+    row = [dataclasses.replace(job, controls=False)] if job.controls else []
+    return row if job.start is None else [job.start, *row]
+
+
 def _ready(job: Job, waiting: Iterable[Job], running: Iterable[Job]) -> bool:
-    return job.start is None or (job.start not in waiting and job.start not in running)
+    undone = {*waiting, *running}
+    return not any(other in undone for other in _needed(job))
 
 
 def _start(job: Job, out: Path, results: Path) -> subprocess.Popen[bytes]:

@@ -12,8 +12,9 @@ import pandas
 import pytest
 
 from analysis import causes_of_decay
-from analysis.causes_of_decay import CONDITIONS, HANDED_ON, TREND
+from analysis.causes_of_decay import CONDITIONS, COST, TREND, lost_for_good
 from analysis.claims import JOINT, PLAN
+from arvdm_theory.errors import RefusedError
 from figures import causes_of_decay as figure
 from figures import page
 from figures.page import LOOKED_INTO
@@ -30,10 +31,13 @@ PLANTED = {"true memory": 0.25, "wandering": 5.0}
 
 
 def error(decay: float, seed: int) -> np.ndarray:
-    """Squared errors whose PSNR falls along a line; clips are as hard for one row as another."""
+    """Squared errors whose PSNR falls along a line after the first window, of 4 frames.
+
+    Clips are as hard for one row as for another.
+    """
     hard = np.random.default_rng(1).normal(size=(CLIPS, 1))
     own = 0.05 * np.random.default_rng([2, seed]).normal()
-    psnr = START + hard - (decay + own) * (np.arange(FRAMES) - 1.5) / 60.0
+    psnr = START + hard - (decay + own) * np.maximum(np.arange(FRAMES) - 3.0, 0.0) / 58.5
     return np.asarray(10.0 ** (-psnr / 10.0), dtype=np.float32)
 
 
@@ -54,7 +58,7 @@ def ship(folder: Path, rows: Iterable[str], seeds: Iterable[int], worlds: Iterab
                     "control_true_memory": errors["true memory"],
                     "control_wandering": errors["wandering"],
                     "control_wandering_chance": np.full((CLIPS, FRAMES), 0.1, np.float32),
-                    "control_wandering_age": np.ones((CLIPS, FRAMES), np.int16),
+                    "control_wandering_age": np.tile(np.int16([-1, 2, 12, 13]), (CLIPS, 16)),
                 }
                 described = {"accumulation": queue.ACCUMULATION, "controls": SETTINGS}
                 plan.save(controls, made, described, folder / "rows")
@@ -79,16 +83,18 @@ def test_planted_decays_are_found(table: pandas.DataFrame) -> None:
     for row, budget in BUDGETS.items():
         found = late[(late["row"] == row) & (late["world"] == "maze")].set_index("condition")
         planted = {"own memory": np.log2(budget), **PLANTED}
-        planted[HANDED_ON] = planted["own memory"] - planted["true memory"]
+        planted[COST] = planted["own memory"] - planted["true memory"]
         for condition, decay in planted.items():
             one = found.loc[condition]
             assert one["value"] == pytest.approx(decay, abs=0.1)
             assert one["low"] <= one["value"] <= one["high"]
             assert (one["seeds"], one["clips"], one["maps"]) == (3, CLIPS, 3)
         # the clips are the same: how hard they are takes no part in a decay or a difference
-        assert found.loc[HANDED_ON, "high"] - found.loc[HANDED_ON, "low"] < 1e-3
+        assert found.loc[COST, "high"] - found.loc[COST, "low"] < 1e-3
     starts = table[(table["quantity"] == "psnr") & (table["end"] == 4) & (table["row"] == JOINT[0])]
     assert starts["value"].iloc[0] == pytest.approx(START, abs=0.3)
+    for quantity, share in (("new", 0.25), ("old", 0.5)):
+        assert (table.loc[table["quantity"] == quantity, "value"] == share).all()
     chance = table[table["quantity"] == "chance"]
     np.testing.assert_allclose(chance["value"], 10.0, atol=1e-5)
 
@@ -98,9 +104,31 @@ def test_a_trend_is_the_change_along_the_line(table: pandas.DataFrame) -> None:
     late = trends[trends["end"] == 64].set_index("condition")
     # own decay is a line in log2 of the budget, of slope 1, from 2 to 12
     assert late.loc["own memory", "value"] == pytest.approx(np.log2(6.0), abs=1e-3)
-    assert late.loc[HANDED_ON, "value"] == pytest.approx(np.log2(6.0), abs=1e-3)
+    assert late.loc[COST, "value"] == pytest.approx(np.log2(6.0), abs=1e-3)
     for condition in ("true memory", "wandering"):
         assert late.loc[condition, "value"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_perfect_copy_of_a_short_memory_loses_what_left_it() -> None:
+    """By hand: views 0 to 6 are given, then 5, 4, ..., 0, 1, ...; the memory is 4 frames."""
+    # window 5 4 3 2 after 3 4 5 6; then 1 0 1 2 after 5 4 3 (2); then 3 4 5 6 after what is wrong
+    expected = [True, True, True] + [False] * 61
+    assert lost_for_good(4).tolist() == expected
+    assert lost_for_good(6)[:8].tolist() == [True] * 4 + [False, False, False, True]
+    for memory in (12, 28):
+        assert lost_for_good(memory).all()
+
+
+def test_controls_of_other_weights_are_refused(config: dict[str, Any], tmp_path: Path) -> None:
+    ship(tmp_path, ["prepend-4"], [0], ["maze"])
+    job = Job("maze", ROWS["prepend-4"], 0)
+    ((_, arrays, _),) = plan.load([job], tmp_path / "rows")
+    arrays["accumulation_error"][:, 1] *= 1.01
+    described = manifest("prepend-4", follows_the_paper, "maze")
+    plan.save(job, arrays, described, tmp_path / "rows")
+    places = {"results": str(tmp_path / "rows"), "controls": str(tmp_path / "controls")}
+    with pytest.raises(RefusedError, match=r"other weights.*maze-prepend-4-seed-0"):
+        causes_of_decay.compute({**config, **places})
 
 
 def test_what_is_not_measured_is_not_there(table: pandas.DataFrame, tmp_path: Path) -> None:
@@ -132,6 +160,14 @@ def test_the_figure_shows_what_the_table_says(config: dict[str, Any], tmp_path: 
     for line, condition in zip(lines, CONDITIONS, strict=True):
         expected = decays[decays["condition"] == condition].sort_values("size")["value"]
         np.testing.assert_allclose(line.get_ydata(orig=False), expected, rtol=1e-12)
+    runs = page._runs(
+        table.head(1).assign(networks="prepend-4, prepend-12"),
+        [
+            f"x/rows/maze-{row}-seed-0.json"
+            for row in ("prepend-4", "prepend-12", "prepend-12-joint-2")
+        ],
+    )
+    assert runs == [["maze-prepend-12-seed-0", "maze-prepend-4-seed-0"]]
     text = causes_of_decay.text_of(table)
     assert "own minus true memory" in text and "trend" in text
 

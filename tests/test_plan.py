@@ -210,6 +210,12 @@ def test_controls_take_the_network_of_their_row(
     )
     assert not np.allclose(own[:, window:], arrays["control_true_memory"][:, window:], rtol=1e-3)
     assert np.all(arrays["control_wandering_chance"] > 0.0)
+    with monkeypatch.context() as changed:  # done already: nothing is trained or measured
+        changed.setattr(queue, "train", None)
+        assert queue.run_job(controls, tmp_path, results) == queue.FINISHED
+    with monkeypatch.context() as changed:
+        changed.setattr(plan, "MEASUREMENT", plan.MEASUREMENT + 1)
+        assert missing([Job("maze", PREPEND, 0, controls=True)], results) != []
     with monkeypatch.context() as changed:
         changed.setitem(plan.CONTROLS, "wandering", {**few, "seed": 4})
         again = Job("maze", PREPEND, 0, controls=True)
@@ -319,7 +325,7 @@ class Process:
 def test_the_queue_continues_skips_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = [job for job in jobs(seeds=[0], only="prepend-4") if not job.controls]
+    whole = jobs(seeds=[0], only="prepend-4")
     first, second = (job for job in whole if job.start is None)
     states = {first: [queue.UNFINISHED, queue.FINISHED], second: [queue.FAILED]}
     started: list[Job] = []
@@ -333,10 +339,37 @@ def test_the_queue_continues_skips_and_reports(
     failed = queue.run_queue(whole, tmp_path, tmp_path / "results", processes=2)
     assert failed == [second]
     assert started.count(first) == 2
-    assert [job.world for job in started if job.start] == [first.world]  # after its start, only
-    assert started.index(first) < started.index(Job(first.world, PREPEND, 0))
+    row = Job(first.world, PREPEND, 0)
+    controls = dataclasses.replace(row, controls=True)
+    assert [job for job in started if job.start] == [row, controls]  # after what they need, only
+    assert started.index(first) < started.index(row)
     said = capsys.readouterr().out
     assert "to be continued" in said and "failed, see" in said and "h left" in said
+
+
+def test_controls_wait_for_their_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Job("maze", PREPEND, 0)
+    start, controls = Job("maze", NONE, 0), dataclasses.replace(row, controls=True)
+    running: list[Job] = []
+
+    class Slow(Process):
+        polls = 0
+
+        def poll(self) -> int | None:  # type: ignore[override]
+            self.polls += 1
+            return self.state if self.polls > 2 else None
+
+    def begin(job: Job, out: Path, results: Path) -> Any:
+        running.append(job)
+        return Slow(queue.FAILED if job == row else queue.FINISHED)
+
+    monkeypatch.setattr(queue, "_start", begin)
+    monkeypatch.setattr(queue.time, "sleep", lambda seconds: None)
+    plan_of = [start, row, controls]
+    # a row that fails has no controls
+    assert queue.run_queue(plan_of, tmp_path, tmp_path / "rows", processes=2) == [row]
+    assert running == [start, row]
+    assert not queue._ready(controls, [], [row]) and queue._ready(controls, [], [])
 
 
 def test_results_that_are_shipped_are_what_their_manifests_say() -> None:
