@@ -120,6 +120,9 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             },
         }
         save(job, arrays, manifest, results)
+        if not job.controls:  # those of an earlier network of this row
+            twin = dataclasses.replace(job, controls=True)
+            (twin.place(results) / f"{job.name}.json").unlink(missing_ok=True)
     return FINISHED
 
 
@@ -424,6 +427,8 @@ def run_queue(
                 spent, planned = spent + minutes, planned + nominal_minutes(job)
                 rest = _left([*waiting, *running], spent / planned, processes)
                 _say(f"{job.title}: done ({minutes:.1f} min), {rest}")
+                again = [other for other in plan if job in _needed(other) and other.controls]
+                waiting += [other for other in missing(again, results) if other not in waiting]
             else:
                 failed.append(job)
                 _say(f"{job.title}: failed, see {job.folder(out) / 'output.log'}")

@@ -210,6 +210,11 @@ def test_controls_take_the_network_of_their_row(
     )
     assert not np.allclose(own[:, window:], arrays["control_true_memory"][:, window:], rtol=1e-3)
     assert np.all(arrays["control_wandering_chance"] > 0.0)
+    # a row that is measured again has a new network: its controls are to be measured again too
+    (results / f"{row.name}.json").unlink()
+    assert queue.run_job(row, tmp_path, results, limit=None) == queue.FINISHED
+    assert missing([row, controls], results) == [controls]
+    assert queue.run_job(controls, tmp_path, results, limit=None) == queue.FINISHED
     with monkeypatch.context() as changed:  # done already: nothing is trained or measured
         changed.setattr(queue, "train", None)
         assert queue.run_job(controls, tmp_path, results) == queue.FINISHED
