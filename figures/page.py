@@ -885,17 +885,21 @@ def _paper_section(out: Path) -> Section:
         )
     ledger = table_of(claims.STUDY.name, out=out)
     judged = ledger.drop_duplicates(["claim", "world"]).fillna({"reason": ""})
-    done = int(table.loc[table["note"].isna(), "row"].nunique())
+    there = set(table.loc[table["note"].isna(), "row"])
+    papers = set(table.loc[table["published_value"].notna(), "row"])
+    ours = set(table["row"]) - papers
     counts = judged.drop_duplicates("claim")["overall"].value_counts()
     said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in claims.VERDICTS)
     return Section(
         "paper",
         "The paper's tables and claims, measured here",
         [
-            f"The rows of Tables 1–4 at a quarter of their lengths: {done} of "
-            f"{table['row'].nunique()} networks are measured. Each claim of the paper is a "
-            "statement with its smallest effect of interest, n and test, written down before any "
-            f"of them was ({len(judged['claim'].unique())} claims: {said}).",
+            f"The rows of Tables 1–4 at a quarter of their lengths: {len(papers & there)} of "
+            f"{len(papers)} networks are measured, and {len(ours & there)} of {len(ours)} that "
+            "only we have. Each claim of the paper is a statement with its smallest effect of "
+            f"interest, n and test ({len(judged['claim'].unique())} claims: {said}), written down "
+            f"before any of them was measured and revised {len(claims.REVISIONS) - 1} times since, "
+            "each with its reason.",
             "Roll-outs of our networks fail in the paper's two ways. Where every view is recent, "
             "the squared error grows with the frame all the same (accumulation). On the way back "
             "over views seen before, the score falls once a view is older than what the network "
@@ -984,8 +988,8 @@ def _causes_section(out: Path) -> Section:
             "imperfect memory costs: errors that are handed on from frame to frame, and views that "
             "are lost once and then missing for good.",
             "The two are not told apart where the memory is short or compressed: a network that "
-            f"copied its last 4 frames without any error would show {number(_right(4, 0))} of the "
-            f"views rightly in frames 0–4 and {number(_right(4, 12))} in frames 12–16. With memory "
+            f"copied its last 4 frames without any error would show {100 * _right(4, 0):.0f} % of the "
+            f"views rightly in frames 0–4 and {100 * _right(4, 12):.0f} % in frames 12–16. With memory "
             "12 or 28 and no compression it would show all of them, so there the loss is one of "
             "errors handed on; the longer of the two can look back on earlier copies.",
             "Wandering paths, like those that networks are trained on, mix views that return with "
