@@ -988,10 +988,11 @@ def _causes_section(out: Path) -> Section:
             "imperfect memory costs: errors that are handed on from frame to frame, and views that "
             "are lost once and then missing for good.",
             "The two are not told apart where the memory is short or compressed: a network that "
-            f"copied its last 4 frames without any error would show {100 * _right(4, 0):.0f} % of the "
-            f"views rightly in frames 0–4 and {100 * _right(4, 12):.0f} % in frames 12–16. With memory "
-            "12 or 28 and no compression it would show all of them, so there the loss is one of "
-            "errors handed on; the longer of the two can look back on earlier copies.",
+            "copied its last 4 frames without any error would show "
+            f"{100 * _right(4, 0):.0f} % of the views rightly in frames 0–4 and "
+            f"{100 * _right(4, 12):.0f} % in frames 12–16. With memory 12 or 28 and no compression "
+            "it would show all of them, so there the loss is one of errors handed on; the longer "
+            "of the two can look back on earlier copies.",
             "Wandering paths, like those that networks are trained on, mix views that return with "
             "views that no memory can know (their shares are in the table).",
             *([] if len(table) else ["No network has been measured this way yet."]),
