@@ -136,7 +136,7 @@ def lost_for_good(memory: int, window: int = 4, frames: int = 64, given: int = 7
     views = look_away(given, given + frames)
     right = np.arange(given + frames) < given
     for first in range(given, given + frames, window):
-        start = max(0, first - memory)
+        start = max(0, first - memory)  # there is nothing before the first frame
         known = set(views[start:first][right[start:first]].tolist())
         for frame in range(first, min(first + window, given + frames)):
             right[frame] = int(views[frame]) in known
