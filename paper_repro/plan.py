@@ -128,9 +128,9 @@ def jobs(
 ) -> list[Job]:
     """All jobs in the order in which they are to be done; `only` those with this in their title.
 
-    The controls of a network come right after it; rows are trained longer for seed 0 alone.
-
-    What the ones chosen start from is among them.
+    Of each seed the paper's rows come first, the controls of a network right after it, then the
+    network for many schedules. Rows are trained longer for seed 0 alone. What the ones chosen start
+    from is among them.
 
     >>> [job.name for job in jobs(seeds=[0])[:4]]
     ['maze-none-seed-0', 'blocks-none-seed-0', 'maze-prepend-4-seed-0', 'blocks-prepend-4-seed-0']
@@ -146,8 +146,7 @@ def jobs(
     whole = [
         Job(world, row, seed, controls)
         for part, of_it in (
-            (papers, numbers),
-            ([MANY_SCHEDULES], numbers),
+            ([*papers, MANY_SCHEDULES], numbers),
             (LONGER, first),
             (ours, numbers),
         )
