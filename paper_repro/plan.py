@@ -30,7 +30,7 @@ from arvdm_theory.checks import positive_integer
 from arvdm_theory.errors import ParameterError
 from paper_repro.controls import SETTINGS as CONTROLS
 from paper_repro.experiments import LONGER, MANY_SCHEDULES, ROWS, Experiment, Row, experiment
-from paper_repro.many_schedules import SETTINGS
+from paper_repro.many_schedules import CONTROL, SETTINGS
 
 __all__ = ["CONTROLLED", "KINDS", "RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
 
@@ -42,8 +42,9 @@ MEASUREMENT = 4
 KINDS = (*ROWS, MANY_SCHEDULES, *LONGER)
 """Everything that is trained, the paper's rows first; the place is a job's number."""
 
-CONTROLLED = tuple(
-    row for row in ROWS if row.structure == "prepend" and row.compressor in ("none", "joint")
+CONTROLLED = (
+    *(row for row in ROWS if row.structure == "prepend" and row.compressor in ("none", "joint")),
+    MANY_SCHEDULES,
 )
 """Rows whose networks are also measured with causes taken away."""
 
@@ -108,7 +109,7 @@ class Job:
     def key(self) -> str:
         """Of all that the measured numbers depend on."""
         if self.row == MANY_SCHEDULES:
-            return _digest([self.training_key, SETTINGS])
+            return _digest([self.training_key, SETTINGS, *([CONTROL] if self.controls else [])])
         evaluation = self.experiment.to_json()["evaluation"]
         if self.controls:
             return _digest([self.training_key, evaluation, MEASUREMENT, CONTROLS])

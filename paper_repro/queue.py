@@ -94,16 +94,8 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             results.mkdir(parents=True, exist_ok=True)
             save_weights(weights, last)
         start = time.process_time()
-        many = job.row == MANY_SCHEDULES
-        measure_it = _controls if job.controls else _under_many_schedules if many else measured
+        measure_it, settings = _measurement(job)
         arrays = measure_it(job, trained.network, out / "worlds")
-        settings: dict[str, Any] = {
-            "accumulation": ACCUMULATION,
-            "teacher_forced": TEACHER,
-            "frechet": FRECHET,
-        }
-        if job.controls:
-            settings = {"accumulation": ACCUMULATION, "controls": controls.SETTINGS}
         manifest = {
             "parameters": sum(p.numel() for p in trained.network.parameters()),
             "steps": trained.step,
@@ -112,7 +104,7 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             "training_core_seconds": _spent(folder / "log.jsonl", "core_seconds"),
             "training_seconds": _spent(folder / "log.jsonl", "seconds"),
             "measuring_core_seconds": round(time.process_time() - start, 2),
-            **({"many_schedules": many_schedules.SETTINGS} if many else settings),
+            **settings,
             "versions": {
                 "python": platform.python_version(),
                 "arvdm_theory": arvdm_theory.__version__,
@@ -124,6 +116,19 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             twin = dataclasses.replace(job, controls=True)
             (twin.place(results) / f"{job.name}.json").unlink(missing_ok=True)
     return FINISHED
+
+
+def _measurement(job: Job) -> tuple[Callable[..., dict[str, np.ndarray]], dict[str, Any]]:
+    """What measures a job's network, and with which settings."""
+    if job.row == MANY_SCHEDULES:
+        settings: dict[str, Any] = {"many_schedules": many_schedules.SETTINGS}
+        if job.controls:
+            settings["control"] = many_schedules.CONTROL
+        return _under_many_schedules, settings
+    settings = {"accumulation": ACCUMULATION}
+    if job.controls:
+        return _controls, settings | {"controls": controls.SETTINGS}
+    return measured, settings | {"teacher_forced": TEACHER, "frechet": FRECHET}
 
 
 @contextmanager
@@ -206,7 +211,8 @@ def measured(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]
 def _under_many_schedules(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
     held_out = HeldOut(world_from_json(job.experiment.world), worlds)
     clips = held_out.lone_return_clips(**many_schedules.SETTINGS["clips"])
-    return many_schedules.measured(network, job.experiment.diffusion, clips)
+    measure_it = many_schedules.measured_control if job.controls else many_schedules.measured
+    return measure_it(network, job.experiment.diffusion, clips)
 
 
 def _controls(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
@@ -384,10 +390,10 @@ def components(world: World, count: int = COMPONENTS[-1]) -> np.ndarray:
 
 def nominal_minutes(job: Job) -> float:
     """Core-minutes that a job was planned to take, with its measuring."""
+    if job.row == MANY_SCHEDULES:
+        return 5.0 if job.controls else 20.0
     if job.controls:
         return 1.5
-    if job.row == MANY_SCHEDULES:
-        return 20.0
     return 16.0 if job.start is None else 1.5 + 8.0 * job.row.longer
 
 

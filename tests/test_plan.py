@@ -23,7 +23,7 @@ from paper_repro.experiments import (
     experiment,
     override,
 )
-from paper_repro.many_schedules import SETTINGS
+from paper_repro.many_schedules import CONTROL, SETTINGS
 from paper_repro.plan import CONTROLLED, KINDS, Job, jobs, load, missing
 from paper_repro.worlds import World
 
@@ -176,6 +176,21 @@ def test_a_network_for_many_schedules_is_trained_measured_and_shipped(tmp_path: 
     again = queue._under_many_schedules(job, network, tmp_path / "worlds")
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, again[name])
+    # the control: the same network, the ladders on other levels
+    control = dataclasses.replace(job, controls=True)
+    assert control.key != job.key
+    assert queue.run_job(control, tmp_path, results, limit=None) == queue.FINISHED
+    ((_, other, manifest),) = load([control], results)
+    assert manifest["control"] == CONTROL and manifest["many_schedules"]["frames"] == 12
+    assert {name: array.shape for name, array in other.items()} == {
+        "control_error": (5, 3, 12),
+        "control_one_pass": (5, 2, 12),
+        "control_loss": (schedules, 2),
+        "control_detail": (schedules + 5, 2),
+        "control_detail_true": (2,),
+    }
+    assert all(np.all(array > 0.0) for array in other.values())
+    assert np.any(other["control_error"] != arrays["schedule_error"][:5])  # ladders come first
 
 
 @pytest.mark.usefixtures("small")

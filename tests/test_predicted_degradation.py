@@ -32,7 +32,7 @@ from figures import predicted_degradation as figure
 from paper_repro.arvdm.diffusion import DiffusionConfig
 from paper_repro.arvdm.rollout import roll_out
 from paper_repro.evaluate import schedule_of
-from paper_repro.many_schedules import SETTINGS
+from paper_repro.many_schedules import CONTROL, SETTINGS, on_levels_of_a_chunk
 from paper_repro.worlds.world import ages, look_away
 from tests.synthetic_rows import follows_the_paper, in_memory, write
 
@@ -304,6 +304,25 @@ def test_every_frame_passes_as_many_levels_under_every_schedule() -> None:
         longest = Schedule.roll_out(schedule, frames=SETTINGS["frames"])
         assert max(longest.needed, longest.generated) <= SETTINGS["clips"]["generated"]
         assert SETTINGS["loss_frames"] % stride == 0
+
+
+def test_the_ladders_of_the_control_have_the_levels_of_a_chunk() -> None:
+    ends = {"t_max": 4.0, "t_min": 5e-5}
+    chunk = Schedule.chunk(8, substeps=8, **ends).grid[:, 0]
+    moved = on_levels_of_a_chunk(**ends)
+    changed = [name for name in moved if name.endswith(CONTROL["suffix"])]
+    planned = list(SETTINGS["schedules"])
+    assert [name.removesuffix(CONTROL["suffix"]) for name in moved] == planned
+    assert len(changed) == 5
+    for place, (name, specification) in enumerate(moved.items()):
+        schedule = schedule_of(specification, 8, 8, DiffusionConfig(**ends))
+        np.testing.assert_allclose(np.unique(schedule.grid)[::-1], chunk, rtol=1e-12)
+        as_planned = schedule_of(
+            SETTINGS["schedules"][planned[place]], 8, 8, DiffusionConfig(**ends)
+        )
+        assert (schedule.window, schedule.stride) == (as_planned.window, as_planned.stride)
+        assert schedule.substeps == as_planned.substeps
+        assert (schedule.key == as_planned.key) == (name not in changed)
 
 
 # The study
