@@ -21,6 +21,7 @@ from analysis import (
     memory_by_window,
     network_structures,
     one_network_many_schedules,
+    order_or_levels,
     panorama_memory,
     paper_tables,
     power_law_forgetting,
@@ -77,6 +78,7 @@ STUDIES: dict[str, Study] = {
         panorama_memory.STUDY,
         one_network_many_schedules.STUDY,
         predicted_degradation.STUDY,
+        order_or_levels.STUDY,
         trained_gaussian.STUDY,
         world_sheets.STUDY,
     )

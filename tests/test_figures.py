@@ -277,6 +277,7 @@ MEASURED = {
     "frechet_by_span",
     "long_rollouts",
     "one_network_many_schedules",
+    "order_or_levels",
     "panorama_memory",
     "predicted_degradation",
     "retrieval_against_decay",
