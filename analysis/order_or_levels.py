@@ -31,7 +31,7 @@ from arvdm_theory.errors import RefusedError
 from arvdm_theory.schedule import Schedule
 from paper_repro.many_schedules import on_levels_of_a_chunk
 
-__all__ = ["LEVELS", "STUDY", "run"]
+__all__ = ["LEVELS", "STUDY", "each_once", "run"]
 
 LEVELS = ("planned", "of a chunk")
 CONFIG: dict[str, Any] = {
@@ -51,10 +51,11 @@ def compute(config: Config) -> pandas.DataFrame:
     """One row per world, seed, levels, schedule and quantity; empty if nothing is measured.
 
     `levels`: one of `LEVELS`; chunks, outpainting and next frame stand under both. Quantities of a
-    schedule, over clips: `loss` (T1, nats per finished frame), `one_pass` and `error` (squared
-    error of one pass, and of the last span of roll-outs, of the squared peak), `detail` of one
-    pass (mean squared difference of neighbouring pixels, as a share of that of the true frames),
-    and `last_gamma`, at which the network sees a frame for the last time. `rank_correlation` with
+    schedule, over clips: `loss` (T1, nats per finished frame; as planned from a few drawn levels,
+    else at all of them), `one_pass` and `error` (squared error of one pass, and of the last span of
+    roll-outs, of the squared peak), `detail` of one pass (mean squared difference of neighbouring
+    pixels, as a share of that of the true frames), and `last_gamma`, at which the network sees a
+    frame for the last time. `rank_correlation` with
     the error of roll-outs by `prediction`: of one seed, and without a seed of all.
 
     Raises `RefusedError` if the control is of another training than the results beside it.
@@ -189,6 +190,14 @@ def _correlations(networks: dict[int, Network], config: Config) -> list[dict[str
     return out
 
 
+def each_once(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of schedules: ladders on both levels, the others once, their loss at all levels."""
+    rows = table[table["schedule"].notna()]
+    equal = rows[rows["levels"] == "of a chunk"]
+    ladders = ~rows["schedule"].isin(equal["schedule"])
+    return pandas.concat([rows[ladders & (rows["levels"] == "planned")], equal])
+
+
 STUDY = Study(
     name="order_or_levels",
     question="Is it the order in which frames are denoised, or where their levels lie, that makes "
@@ -210,9 +219,8 @@ def text_of(table: pandas.DataFrame) -> str:
     """Schedules and rank correlations as plain text."""
     if table.empty:
         return "No network has been measured under ladders on other levels"
-    shown = table[table["schedule"].notna()]
-    wide = shown.pivot_table(
-        index=["world", "levels", "schedule"], columns="quantity", values="value", sort=False
+    wide = each_once(table).pivot_table(
+        index=["world", "schedule"], columns="quantity", values="value", sort=False
     )
     lines = [wide.to_string(float_format="{:.4g}".format), ""]
     for row in table[table["quantity"] == "rank_correlation"].to_dict("records"):

@@ -10,11 +10,11 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.order_or_levels import LEVELS, STUDY
+from analysis.order_or_levels import LEVELS, STUDY, each_once
 from analysis.predicted_degradation import PREDICTIONS
 from analysis.study import OUT, table_of
 from figures import style
-from figures.predicted_degradation import NAMES, WORLDS, looks
+from figures.predicted_degradation import NAMES, WORLDS, looks, thousands
 from paper_repro.many_schedules import CONTROL
 
 NAME = "order_or_levels"
@@ -25,7 +25,8 @@ CAPTION = (
     "Measured: the networks for many schedules once more, with the rungs of the ladders (FIFO, "
     "staircases) moved from equidistant OU times (filled) to the levels of a chunk (hollow); "
     "chunks, outpainting and next frame stay as they are. Means over training seeds. First: "
-    "Theorem C's loss against the squared error of the last span of roll-outs. Second: detail of "
+    "Theorem C's loss (of planned ladders from 8 drawn levels a clip, else at all levels) against "
+    "the squared error of the last span of roll-outs. Second: detail of "
     "frames after one pass, mean squared difference of neighbouring pixels as a share of that of "
     "true frames, against the signal-to-noise ratio at which the network sees a frame for the last "
     "time. Third: Spearman's rank correlation of loss and of one-pass errors with the errors of "
@@ -33,31 +34,27 @@ CAPTION = (
     "interval of 95 %."
 )
 
+MEANS = ("loss", "error", "detail", "last_gamma")
+
 
 def _means(rows: pandas.DataFrame, quantity: str) -> pandas.Series:
-    """Over seeds, by levels and schedule."""
+    """Over seeds, by schedule."""
     chosen = rows[rows["quantity"] == quantity]
-    return chosen.groupby(["levels", "schedule"], sort=False)["value"].mean()
+    return chosen.groupby("schedule", sort=False)["value"].mean()
 
 
 def _moves(
     ax: Axes, across: pandas.Series, up: pandas.Series, look: dict[str, tuple[str, str]]
 ) -> None:
     """Every schedule, and where it goes on other levels."""
-    planned, equal = LEVELS
     for name, (colour, mark) in look.items():
         shown: dict[str, Any] = {"color": colour, "marker": mark, "ls": "none"}
-        ax.plot(across[planned, name], up[planned, name], label=name, **shown)
+        ax.plot(across[name], up[name], label=name, **shown)
         moved = name + CONTROL["suffix"]
-        if (equal, moved) in across.index:
-            ax.plot(across[equal, moved], up[equal, moved], mfc="none", **shown)
-            ax.plot(
-                [across[planned, name], across[equal, moved]],
-                [up[planned, name], up[equal, moved]],
-                color=colour,
-                lw=0.5,
-                alpha=0.6,
-            )
+        if moved in across.index:
+            ax.plot(across[moved], up[moved], mfc="none", **shown)
+            ends = [name, moved]
+            ax.plot(across[ends], up[ends], color=colour, lw=0.5, alpha=0.6)
     ax.set_xscale("log")
 
 
@@ -98,7 +95,7 @@ def _correlations(ax: Axes, rows: pandas.DataFrame) -> None:
 def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
     """Draw and save the figure; returns it with the plotted rows."""
     table = table_of(STUDY.name, out=out)
-    kinds = ["loss", "error", "detail", "last_gamma", "rank_correlation"]
+    kinds = [*MEANS, "rank_correlation"]
     data = table[table["quantity"].isin(kinds)].reset_index(drop=True)
     planned = data[(data["levels"] == LEVELS[0]) & data["schedule"].notna()]
     look = looks(list(dict.fromkeys(planned["schedule"])))
@@ -112,13 +109,16 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
                 for ax in line:
                     ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
                 continue
-            _moves(line[0], _means(rows, "loss"), _means(rows, "error"), look)
-            _moves(line[1], _means(rows, "last_gamma"), _means(rows, "detail"), look)
+            of_schedules = each_once(rows)
+            quantities = {name: _means(of_schedules, name) for name in MEANS}
+            _moves(line[0], quantities["loss"], quantities["error"], look)
+            thousands(line[0])
+            _moves(line[1], quantities["last_gamma"], quantities["detail"], look)
             _correlations(line[2], rows)
             line[0].set_ylabel("error of the last span (of the peak²)")
             line[1].set_ylabel("detail (share of true frames)")
             line[2].set_ylabel("rank correlation")
-        axes[-1, 0].set_xlabel("loss (nats/frame)")
+        axes[-1, 0].set_xlabel("loss (1,000 nats/frame)")
         axes[-1, 1].set_xlabel("signal-to-noise ratio last seen (1)")
         handles, names = next(
             (

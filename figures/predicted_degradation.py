@@ -56,6 +56,13 @@ def looks(names: list[str]) -> dict[str, tuple[str, str]]:
     return out
 
 
+def thousands(ax: Axes) -> None:
+    """Ticks, in thousands, of a logarithmic axis that spans one or two powers of ten."""
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 4.0)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, place: f"{value / 1000.0:g}")
+
+
 def _absent(ax: Axes) -> None:
     ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
 
@@ -127,15 +134,17 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
                 _world(list(line[:3]), rows, style_of)
                 _correlations(line[3], rows)
                 line[1].set_xscale("log")
-                line[1].xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-                line[1].xaxis.set_minor_locator(NullLocator())
-                line[1].xaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
+                thousands(line[1])
+                line[0].set_yscale("log")
+                line[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                line[0].yaxis.set_minor_locator(NullLocator())
+                line[0].yaxis.set_major_formatter(lambda value, place: f"{value:g}")
             line[0].set_ylabel("squared error (of the peak²)")
             line[1].set_ylabel("error of the last span (of the peak²)")
             line[2].set_ylabel("measured error (of the peak²)")
             line[3].set_ylabel("rank correlation")
         axes[-1, 0].set_xlabel("generated frame")
-        axes[-1, 1].set_xlabel("loss (nats/frame)")
+        axes[-1, 1].set_xlabel("loss (1,000 nats/frame)")
         axes[-1, 2].set_xlabel("predicted error (of the peak²)")
         axes[-1, 3].set_xlabel("predicted by")
         handles, names = next(
