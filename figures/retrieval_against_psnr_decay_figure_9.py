@@ -57,18 +57,25 @@ def _published(ax: Axes, rows: pandas.DataFrame) -> None:
         ax.plot(front["psnr_decay_db"], front["retrieval"], color=colour, lw=0.8, alpha=0.6)
         for point in points.to_dict("records"):
             x, y = point["psnr_decay_db"], point["retrieval"]
-            _number(ax, x, y, point["memory_budget"], colour)
+            _number(ax, x, y, point["memory_budget"], family)
     ax.set_ylabel(UNITS[rows["retrieval_unit"].iloc[0]])
 
 
-def _number(ax: Axes, x: float, y: float, number: int, colour: str) -> None:
+CORNERS = {"modulated, by budget": (-1, -1), "channel concat, by length": (1, -1)}
+"""Where the numbers of a family stand: right of their marks or left, above or below."""
+
+
+def _number(ax: Axes, x: float, y: float, number: int, family: str) -> None:
+    right, up = CORNERS.get(family, (1, 1))
     ax.annotate(
         str(number),
         (x, y),
         textcoords="offset points",
-        xytext=(4, 4),
+        xytext=(3.5 * right, 3.5 * up),
+        ha="left" if right > 0 else "right",
+        va="bottom" if up > 0 else "top",
         fontsize=6.0,
-        color=colour,
+        color=LOOKS[family][0],
     )
 
 
@@ -92,7 +99,7 @@ def _measured(column: str) -> Callable[[Axes, pandas.DataFrame], None]:
                     mfc=colour if whole else "none",
                     elinewidth=0.7,
                 )
-                _number(ax, x, y, point["budget"] or point["memory"], colour)
+                _number(ax, x, y, point["budget"] or point["memory"], family)
             if column == "psnr_decay_db":
                 front = points[points["on_front"]].sort_values(column)
                 ax.plot(front[column], front["retrieval"], color=colour, lw=0.8, alpha=0.6)
@@ -123,7 +130,7 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
     here = table_of(STUDY.name, out=out)
     # side by side, so that no column holds values of both kinds
     data = pandas.concat([quoted.add_prefix("published_"), here.add_prefix("measured_")], axis=1)
-    with style.new_figure(style.WIDE, 5.4) as figure:
+    with style.new_figure(style.WIDE, 6.6) as figure:
         axes = figure.subplots(len(WORLDS), 1 + len(MEASURED), squeeze=False)
         for line, (world, ours) in zip(axes, WORLDS.items(), strict=True):
             _published(line[0], quoted[quoted["world"] == world])
