@@ -719,7 +719,7 @@ def compute(config: Config) -> Outcome:
 STUDY = Study(
     name="claims",
     question="Which claims of the paper hold, fail or stay undecided on the rows measured here?",
-    revision=1,
+    revision=2,
     config=CONFIG,
     compute=compute,
     inputs=lambda config: inputs(config["results"]),

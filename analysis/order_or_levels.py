@@ -1,13 +1,16 @@
 r"""Why does Theorem C's loss not order the errors of roll-outs: order of denoising, or levels?
 
-The schedules of `predicted_degradation` differ in which order the frames of a window are denoised
-and in where the 8 levels lie that every frame passes. The rungs of a ladder are equidistant in OU
-time, so that a network sees a frame for the last time at γ = .6 (FIFO, window 8), where a chunk
-shows it once more at γ = 1,162. What it then gives is a mean over everything that fits the noisy
-frame: near to the truth in squared error, but without detail, which the γ-weighted loss counts.
+The schedules of `predicted_degradation` differ in order and shape (which frames are denoised
+together, window, stride), and in where the 8 levels lie that every frame passes. The rungs of a
+ladder are equidistant in OU time, so that most of its levels are noisy ones, and a network sees a
+frame for the last time at γ = .58 (FIFO, window 8), where a chunk shows it once more at γ = 1,163.
+The long last jump makes the γ-weighted loss large. An estimate from a noisy frame is also near to
+the mean over everything that fits: close in squared error, poor in detail.
 
-The control (`paper_repro.many_schedules`) takes this away: the same networks, clips and seeds, with
-the rungs of the ladders on the levels of a chunk. What then still differs is the order alone.
+The control (`paper_repro.many_schedules`) takes the levels away: the same networks, clips and
+seeds, with the rungs of the ladders on the levels of a chunk. Order and shape then still differ,
+and so does how often a network met such levels in training, which had the planned ladders of window
+8 among its draws and the moved ones not.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from analysis.predicted_degradation import (
 from analysis.study import Config, Study
 from arvdm_theory.errors import RefusedError
 from arvdm_theory.schedule import Schedule
-from paper_repro.many_schedules import on_levels_of_a_chunk
+from paper_repro.many_schedules import CONTROL, on_levels_of_a_chunk
 
 __all__ = ["LEVELS", "STUDY", "each_once", "run"]
 
@@ -58,7 +61,8 @@ def compute(config: Config) -> pandas.DataFrame:
     frame for the last time. `rank_correlation` with
     the error of roll-outs by `prediction`: of one seed, and without a seed of all.
 
-    Raises `RefusedError` if the control is of another training than the results beside it.
+    Raises `RefusedError` if the control is of another network than the results beside it, or was
+    measured with other settings.
     """
     rows, controls = (read(config[folder]).found for folder in ("results", "controls"))
     out: list[dict[str, Any]] = []
@@ -66,7 +70,7 @@ def compute(config: Config) -> pandas.DataFrame:
         found, beside = rows.get((world, ROW), {}), controls.get((world, ROW), {})
         networks: dict[str, dict[int, Network]] = {levels: {} for levels in LEVELS}
         for seed in sorted(found.keys() & beside.keys()):
-            _same_training(found[seed], beside[seed])
+            _same_network(found[seed], beside[seed])
             networks["planned"][seed] = Network.of(found[seed])
             networks["of a chunk"][seed] = on_other_levels(found[seed], beside[seed])
             for levels in LEVELS:
@@ -80,12 +84,14 @@ def compute(config: Config) -> pandas.DataFrame:
     return pandas.DataFrame(out, columns=list(COLUMNS))
 
 
-def _same_training(measured: Measured, control: Measured) -> None:
-    keys = ("training_core_seconds", "training_seconds", "steps")
-    first, second = ({key: m.manifest.get(key) for key in keys} for m in (measured, control))
-    if first != second:
+def _same_network(measured: Measured, control: Measured) -> None:
+    if control.manifest["control"] != CONTROL:
+        raise RefusedError(f"control of other settings than today's: {control.path.name}")
+    keys = ("experiment", "many_schedules", "steps", "training_core_seconds")
+    differing = [key for key in keys if measured.manifest[key] != control.manifest[key]]
+    if differing:
         raise RefusedError(
-            f"control of another training than its network: {control.path.name}; remove it"
+            f"control of another network ({', '.join(differing)}): {control.path.name}; remove it"
         )
 
 
@@ -96,6 +102,8 @@ def on_other_levels(measured: Measured, control: Measured) -> Network:
     one_pass = arrays["control_one_pass"].astype(np.float64)
     ladders, clips, frames = error.shape
     age = measured.arrays["schedule_age"].astype(np.int64)[clips:]
+    names = tuple(on_levels_of_a_chunk(**_ends(measured)))
+    assert [name.endswith(CONTROL["suffix"]) for name in names[:ladders]] == [True] * ladders
     spans = error.reshape(ladders, clips, frames // network.span, network.span).mean(axis=-1)
     copied = summed_over_copies(one_pass, age)
     return Network(
@@ -105,7 +113,7 @@ def on_other_levels(measured: Measured, control: Measured) -> Network:
         loss=arrays["control_loss"].astype(np.float64),
         chance=network.chance,
         span=network.span,
-        names=tuple(on_levels_of_a_chunk(**_ends(measured))),
+        names=names,
     )
 
 
@@ -202,7 +210,7 @@ STUDY = Study(
     name="order_or_levels",
     question="Is it the order in which frames are denoised, or where their levels lie, that makes "
     "roll-outs differ?",
-    revision=1,
+    revision=2,
     config=CONFIG,
     compute=compute,
     inputs=lambda config: [

@@ -252,12 +252,17 @@ class Clustered(Mean):
         return np.maximum(super().p_below(threshold), found)
 
     def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Two-sided: that of Student's t and that of the bootstrap, whichever reaches further."""
+        """Two-sided: that of Student's t and that of the bootstrap, whichever reaches further.
+
+        Of that the part in [-1, 1], where rank correlations lie.
+        """
         assert self.replicates is not None
         tails = [0.5 * (1.0 - confidence), 0.5 * (1.0 + confidence)]
         low, high = np.quantile(self.replicates, tails)
         wide = super().interval(confidence)
-        return np.minimum(wide[0], low), np.maximum(wide[1], high)
+        return np.maximum(np.minimum(wide[0], low), -1.0), np.minimum(
+            np.maximum(wide[1], high), 1.0
+        )
 
 
 def rank_order(

@@ -30,8 +30,9 @@ CAPTION = (
     "frames after one pass, mean squared difference of neighbouring pixels as a share of that of "
     "true frames, against the signal-to-noise ratio at which the network sees a frame for the last "
     "time. Third: Spearman's rank correlation of loss and of one-pass errors with the errors of "
-    "roll-outs, with planned and with equal levels: of each seed (small), and of all with its "
-    "interval of 95 %."
+    "roll-outs, with planned levels (loss from the draws) and with equal ones (loss at all "
+    "levels): of each seed (small), and of all with its interval of 95 %. Window, stride and order "
+    "differ in either case."
 )
 
 MEANS = ("loss", "error", "detail", "last_gamma")

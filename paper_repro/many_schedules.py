@@ -12,11 +12,12 @@ without any roll-out, on other clips of the same kind:
 
 The sampler is the ancestral one, of which Theorem C speaks.
 
-The schedules differ in two things: in which order the frames of a window are denoised, and where
-the 8 levels lie. The rungs of a ladder are equidistant in OU time (D3), so that the last evaluation
-of a frame is at γ = .6 for FIFO with w = 8, and at 1,162 for a chunk. The *control* takes the
-second away: the same ladders with their rungs on the levels of a chunk. Of every schedule it also
-measures how much detail the frames show.
+The schedules differ in order and shape (window, stride), and in where the 8 levels lie. The rungs
+of a ladder are equidistant in OU time (D3), so that the last evaluation of a frame is at γ = .58
+for FIFO with w = 8, and at 1,163 for a chunk. The *control* takes the levels away: the same ladders
+with their rungs on the levels of a chunk, which no training draw has on purpose (the planned
+ladders of w = 8 are among the draws). Of every schedule it also measures how much detail the frames
+show.
 """
 
 from __future__ import annotations
