@@ -1620,7 +1620,8 @@ def _order_or_levels(out: Path) -> list[str]:
         "on the levels of a chunk: order and shape still differ, the levels do not. What changes "
         "is the work of all the levels, not of the last alone, and of how familiar they are: "
         "training had the planned ladders of window 8 among its draws, and not the moved ones. The "
-        "control was added after the first networks had been looked at, and bears on no verdict.",
+        "control was added after the first networks had been looked at, and bears on no verdict; "
+        "what it leaves of either prediction is in the table.",
     ]
     if len(seen):
         shown.append(

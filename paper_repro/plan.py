@@ -131,7 +131,7 @@ def jobs(
 
     Of each seed the paper's rows come first, the controls of a network right after it, then the
     network for many schedules. Rows are trained longer for seed 0 alone. What the ones chosen start
-    from is among them.
+    from is among them, and of controls their row.
 
     >>> [job.name for job in jobs(seeds=[0])[:4]]
     ['maze-none-seed-0', 'blocks-none-seed-0', 'maze-prepend-4-seed-0', 'blocks-prepend-4-seed-0']
@@ -159,6 +159,7 @@ def jobs(
     chosen = {job for job in whole if only in job.title}
     if not chosen:
         raise ParameterError("only", "a part of the name of a job", only)
+    chosen |= {dataclasses.replace(job, controls=False) for job in chosen}
     chosen |= {job.start for job in chosen if job.start is not None}
     return [job for job in whole if job in chosen]
 

@@ -100,6 +100,7 @@ def test_a_part_of_a_plan_holds_what_it_starts_from() -> None:
     titles = [job.title for job in jobs(only="maze-prepend-4", seeds=[1])]
     row = "maze-prepend-4-seed-1"
     assert titles == ["maze-none-seed-1", row, f"{row} controls"]
+    assert [job.title for job in jobs(only=f"{row} controls")] == titles
     with pytest.raises(ParameterError, match="only"):
         jobs(only="labyrinth")
     with pytest.raises(ParameterError, match="world"):
