@@ -35,7 +35,7 @@ def reversed_order(world: str, row: str) -> dict[str, float]:
 
 
 def ship_control(folder: Path, seed: int) -> None:
-    """A control in which the ladders err by 1.5, 2, ... 3.5 times as much as the worst of the others.
+    """A control in which the ladders err by 1.5 to 3.5 times as much as the worst of the others.
 
     Losses are in the order of errors, and so is what one pass says of the ladders.
     """
