@@ -15,7 +15,7 @@ from analysis.predicted_degradation import PREDICTIONS
 from analysis.study import OUT, table_of
 from figures import style
 from figures.predicted_degradation import NAMES, WORLDS, looks, thousands
-from paper_repro.many_schedules import CONTROL
+from paper_repro.many_schedules import CONTROL, SETTINGS
 
 NAME = "order_or_levels"
 TITLE = "Order of denoising, or levels"
@@ -32,7 +32,8 @@ CAPTION = (
     "time. Third: Spearman's rank correlation of loss and of one-pass errors with the errors of "
     "roll-outs, with planned levels (loss from the draws) and with equal ones (loss at all "
     "levels): of each seed (small), and of all with its interval of 95 %. Window, stride and order "
-    "differ in either case."
+    f"differ in either case. {SETTINGS['rolled_out']} clips are rolled out, the loss and one pass "
+    f"are of {SETTINGS['clips']['count'] - SETTINGS['rolled_out']} others."
 )
 
 MEANS = ("loss", "error", "detail", "last_gamma")
@@ -120,7 +121,8 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
             line[1].set_ylabel("detail (share of true frames)")
             line[2].set_ylabel("rank correlation")
         axes[-1, 0].set_xlabel("loss (1,000 nats/frame)")
-        axes[-1, 1].set_xlabel("signal-to-noise ratio last seen (1)")
+        axes[-1, 1].set_xlabel("signal-to-noise ratio last seen (log scale)")
+        axes[-1, 2].set_xlabel("predicted by")
         handles, names = next(
             (
                 (found, labels)

@@ -1566,7 +1566,7 @@ def _predicted_section(out: Path) -> Section:
             ranks,
             {
                 "world": "world",
-                "seed": "training seed",
+                "seed": "training seed (number)",
                 "prediction": "prediction",
                 "ranked": "ranks of",
                 "value": "rank correlation (1)",
@@ -1650,7 +1650,7 @@ def _levels_tables(out: Path) -> list[Table]:
             {
                 "world": "world",
                 "levels": "levels of ladders",
-                "seed": "training seed",
+                "seed": "training seed (number)",
                 "prediction": "prediction",
                 "value": "rank correlation (1)",
                 "low": "from (1)",

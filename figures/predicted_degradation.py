@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from analysis.predicted_degradation import FORGETTING, PREDICTIONS, SCHEDULES, STUDY
 from analysis.study import OUT, table_of
 from figures import style
+from paper_repro.many_schedules import SETTINGS
 
 NAME = "predicted_degradation"
 TITLE = "Degradation predicted without rolling out"
@@ -22,7 +23,9 @@ KIND = "measured"
 CAPTION = (
     "Measured: one network a world and training seed (window 8, memory 12, a mixture of levels in "
     "training), every frame passing 8 levels under each schedule, ancestral sampler, roll-outs to "
-    "and fro in which no view is older than the memory. First: squared error of spans of 6 frames, "
+    f"and fro in which no view is older than the memory. {SETTINGS['rolled_out']} clips are rolled "
+    f"out, predictions are of {SETTINGS['clips']['count'] - SETTINGS['rolled_out']} others. First: "
+    "squared error of spans of 6 frames, "
     "mean over seeds; grey: error of another clip's frame. Second: Theorem C's loss (teacher "
     "forced, on other clips) against the error of the last span. Third: squared error of one pass "
     "with true memory, summed over the copies of the content, against the measured one, all spans; "
