@@ -1673,7 +1673,7 @@ def _levels_tables(out: Path) -> list[Table]:
                 "one_pass": "error of one pass (of the peak²)",
                 "error": "error of the last span (of the peak²)",
                 "detail": "detail (share of true frames)",
-                "seeds": "training seeds",
+                "seeds": "training seeds (count)",
             },
             "Schedules as planned, and ladders on the levels of a chunk; means over seeds and "
             "clips. Loss of planned ladders: from 8 drawn levels a clip, else at all levels.",
