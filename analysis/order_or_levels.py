@@ -22,11 +22,11 @@ import pandas
 
 from analysis.measured_rows import FOLDER, Measured, inputs, read
 from analysis.predicted_degradation import (
-    PREDICTIONS,
     REPLICATES,
     ROW,
     Network,
-    rank_order,
+    correlations,
+    over_clips,
     summed_over_copies,
 )
 from analysis.study import Config, Study
@@ -80,7 +80,7 @@ def compute(config: Config) -> pandas.DataFrame:
                 ]
         for levels in LEVELS:
             known = {"world": world, "levels": levels}
-            out += [known | one for one in _correlations(networks[levels], config)]
+            out += [known | one for one in correlations(networks[levels], config)]
     return pandas.DataFrame(out, columns=list(COLUMNS))
 
 
@@ -153,48 +153,11 @@ def _described(
             "detail": (detail[both.index(name)] / true, "share of true frames"),
         }
         out += [
-            {"schedule": name, "quantity": quantity, "unit": unit, **_over_clips(values)}
+            {"schedule": name, "quantity": quantity, "unit": unit, **over_clips(values)}
             for quantity, (values, unit) in shown.items()
         ]
         gamma = last_gamma({**specifications[name], **_ends(measured)})
         out.append({"schedule": name, "quantity": "last_gamma", "value": gamma, "unit": "1"})
-    return out
-
-
-def _over_clips(values: np.ndarray) -> dict[str, Any]:
-    error = values.std(ddof=1) / np.sqrt(values.size)
-    return {
-        "value": float(values.mean()),
-        "standard_error": float(error),
-        "n": values.size,
-        "over": "clips only",
-    }
-
-
-def _correlations(networks: dict[int, Network], config: Config) -> list[dict[str, Any]]:
-    judged = {seed: network for seed, network in networks.items() if network.judged}
-    groups: list[tuple[int | None, list[Network]]] = [(seed, [one]) for seed, one in judged.items()]
-    if len(judged) > 1:
-        groups.append((None, list(judged.values())))
-    out: list[dict[str, Any]] = []
-    for prediction in PREDICTIONS:
-        for seed, some in groups:
-            mean = rank_order(some, prediction, replicates=config["replicates"])
-            low, high = mean.interval(config["confidence"])
-            out.append(
-                {
-                    "seed": seed,
-                    "quantity": "rank_correlation",
-                    "prediction": prediction,
-                    "value": float(mean.value),
-                    "standard_error": float(mean.standard_error),
-                    "low": float(low),
-                    "high": float(high),
-                    "unit": "rank correlation",
-                    "n": len(some),
-                    "over": mean.over,
-                }
-            )
     return out
 
 

@@ -28,7 +28,7 @@ asks how much the three differ, and takes them for normal: nothing but more seed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,8 @@ __all__ = [
     "STUDY",
     "Clustered",
     "Network",
+    "correlations",
+    "over_clips",
     "rank_order",
     "run",
     "seeds_with_rank_order",
@@ -342,35 +344,45 @@ def compute(config: Config) -> pandas.DataFrame:
         networks = networks_of(rows, world)
         for seed, network in networks.items():
             out += [{"world": world, "seed": seed, **row} for row in _described(network)]
-        judged = {seed: network for seed, network in networks.items() if network.judged}
-        for prediction in PREDICTIONS:
-            for over_spans in (False, True):
-                groups: list[tuple[int | None, list[Network]]] = [
-                    (seed, [network]) for seed, network in judged.items()
-                ]
-                if len(judged) > 1:
-                    groups.append((None, list(judged.values())))
-                for of, some in groups:
-                    mean = rank_order(
-                        some, prediction, replicates=config["replicates"], over_spans=over_spans
-                    )
-                    low, high = mean.interval(config["confidence"])
-                    out.append(
-                        {
-                            "world": world,
-                            "seed": of,
-                            "quantity": "rank_correlation" + "_over_spans" * over_spans,
-                            "prediction": prediction,
-                            "value": float(mean.value),
-                            "standard_error": float(mean.standard_error),
-                            "low": float(low),
-                            "high": float(high),
-                            "n": len(some),
-                            "over": mean.over,
-                            "unit": "rank correlation",
-                        }
-                    )
+        for over_spans in (False, True):
+            found = correlations(networks, config, over_spans=over_spans)
+            out += [{"world": world, **row} for row in found]
     return pandas.DataFrame(out, columns=COLUMNS)
+
+
+def correlations(
+    networks: Mapping[int, Network], config: Config, *, over_spans: bool = False
+) -> list[dict[str, Any]]:
+    """One row per prediction and network, by its training seed, and without a seed of all.
+
+    Of the networks that show a rank correlation (`Network.judged`).
+    """
+    judged = {seed: network for seed, network in networks.items() if network.judged}
+    groups: list[tuple[int | None, list[Network]]] = [(seed, [one]) for seed, one in judged.items()]
+    if len(judged) > 1:
+        groups.append((None, list(judged.values())))
+    out: list[dict[str, Any]] = []
+    for prediction in PREDICTIONS:
+        for seed, some in groups:
+            mean = rank_order(
+                some, prediction, replicates=config["replicates"], over_spans=over_spans
+            )
+            low, high = mean.interval(config["confidence"])
+            out.append(
+                {
+                    "seed": seed,
+                    "quantity": "rank_correlation" + "_over_spans" * over_spans,
+                    "prediction": prediction,
+                    "value": float(mean.value),
+                    "standard_error": float(mean.standard_error),
+                    "low": float(low),
+                    "high": float(high),
+                    "n": len(some),
+                    "over": mean.over,
+                    "unit": "rank correlation",
+                }
+            )
+    return out
 
 
 COLUMNS = [
@@ -405,11 +417,11 @@ def _described(network: Network) -> list[dict[str, Any]]:
             ("one_pass", network.one_pass[place], "of the squared peak"),
             ("loss", network.loss[place], "nats per frame"),
         ):
-            out.append({**of, "quantity": quantity, "unit": unit, **_over_clips(values)})
+            out.append({**of, "quantity": quantity, "unit": unit, **over_clips(values)})
         for span in range(spans):
             at = {"first_frame": span * network.span, "end_frame": (span + 1) * network.span}
             peak = {**of, **at, "unit": "of the squared peak"}
-            error = _over_clips(network.error[place, :, span])
+            error = over_clips(network.error[place, :, span])
             assert np.isclose(error["value"], measured[place, span])
             out += [
                 {**peak, "quantity": "error", **error},
@@ -432,7 +444,8 @@ def _described(network: Network) -> list[dict[str, Any]]:
     return out
 
 
-def _over_clips(values: np.ndarray) -> dict[str, Any]:
+def over_clips(values: np.ndarray) -> dict[str, Any]:
+    """Mean of a number a clip and its standard error."""
     error = values.std(ddof=1) / np.sqrt(values.size)
     return {
         "value": float(values.mean()),
