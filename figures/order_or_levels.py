@@ -14,7 +14,7 @@ from analysis.order_or_levels import LEVELS, STUDY, each_once
 from analysis.predicted_degradation import PREDICTIONS
 from analysis.study import OUT, table_of
 from figures import style
-from figures.predicted_degradation import NAMES, WORLDS, looks, thousands
+from figures.predicted_degradation import NAMES, WORLDS, looks, name_schedules, thousands
 from paper_repro.many_schedules import CONTROL, SETTINGS
 
 NAME = "order_or_levels"
@@ -25,7 +25,8 @@ CAPTION = (
     "Measured: the networks for many schedules once more, with the rungs of the ladders (FIFO, "
     "staircases) moved from equidistant OU times (filled) to the levels of a chunk (hollow); "
     "chunks, outpainting and next frame stay as they are. Means over training seeds. First: "
-    "Theorem C's loss (of planned ladders from 8 drawn levels a clip, else at all levels) against "
+    f"Theorem C's loss (of planned ladders from {SETTINGS['loss_draws']} drawn levels a clip, else "
+    "at all levels) against "
     "the squared error of the last span of roll-outs. Second: detail of "
     "frames after one pass, mean squared difference of neighbouring pixels as a share of that of "
     "true frames, against the signal-to-noise ratio at which the network sees a frame for the last "
@@ -123,15 +124,6 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
         axes[-1, 0].set_xlabel("loss (1,000 nats/frame)")
         axes[-1, 1].set_xlabel("signal-to-noise ratio last seen (log scale)")
         axes[-1, 2].set_xlabel("predicted by")
-        handles, names = next(
-            (
-                (found, labels)
-                for found, labels in (ax.get_legend_handles_labels() for ax in axes[:, 0])
-                if found
-            ),
-            ([], []),
-        )
-        if handles:
-            figure.legend(handles, names, loc="outside lower center", ncols=5)
+        name_schedules(figure, list(axes[:, 0]))
         style.save(figure, NAME, data, out)
     return figure, data

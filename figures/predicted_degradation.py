@@ -59,6 +59,15 @@ def looks(names: list[str]) -> dict[str, tuple[str, str]]:
     return out
 
 
+def name_schedules(figure: Figure, axes: list[Axes]) -> None:
+    """A legend below, of the first of the axes that shows anything."""
+    for ax in axes:
+        handles, names = ax.get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, names, loc="outside lower center", ncols=5)
+            return
+
+
 def thousands(ax: Axes) -> None:
     """Ticks, in thousands, of a logarithmic axis that spans one or two powers of ten."""
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 4.0)))
@@ -150,15 +159,6 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
         axes[-1, 1].set_xlabel("loss (1,000 nats/frame)")
         axes[-1, 2].set_xlabel("predicted error (of the peak²)")
         axes[-1, 3].set_xlabel("predicted by")
-        handles, names = next(
-            (
-                (found, labels)
-                for found, labels in (ax.get_legend_handles_labels() for ax in axes[:, 0])
-                if found
-            ),
-            ([], []),
-        )
-        if handles:
-            figure.legend(handles, names, loc="outside lower center", ncols=5)
+        name_schedules(figure, list(axes[:, 0]))
         style.save(figure, NAME, data, out)
     return figure, data
