@@ -162,7 +162,15 @@ def _described(
 
 
 def each_once(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows of schedules: ladders on both levels, the others once, their loss at all levels."""
+    """The rows of schedules: ladders on both levels, the others once, their loss at all levels.
+
+    >>> table = pandas.DataFrame({
+    ...     "schedule": ["FIFO", "next frame", "FIFO, levels of a chunk", "next frame"],
+    ...     "levels": ["planned", "planned", "of a chunk", "of a chunk"],
+    ... })
+    >>> each_once(table)["levels"].tolist()
+    ['planned', 'of a chunk', 'of a chunk']
+    """
     rows = table[table["schedule"].notna()]
     equal = rows[rows["levels"] == "of a chunk"]
     ladders = ~rows["schedule"].isin(equal["schedule"])

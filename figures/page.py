@@ -37,6 +37,7 @@ from figures import ladder as ladder_figure
 from figures.memory_of_the_shipped_clip import LAWS
 from figures.registry import FIGURES, KINDS
 from paper_repro import published
+from paper_repro.many_schedules import SETTINGS
 
 __all__ = ["CLIP_PAGE", "PARTS", "Picture", "Section", "Table", "render", "sections"]
 
@@ -1632,7 +1633,7 @@ def _order_or_levels(out: Path) -> list[str]:
 
 
 def _levels_tables(out: Path) -> list[Table]:
-    study = order_or_levels.STUDY.name
+    study, draws = order_or_levels.STUDY.name, SETTINGS["loss_draws"]
     table = table_of(study, out=out)
     if table.empty:
         return []
@@ -1657,9 +1658,9 @@ def _levels_tables(out: Path) -> list[Table]:
                 "high": "to (1)",
                 "over": "interval over",
             },
-            "The same predictions with ladders as planned (loss from 8 drawn levels a clip) and on "
-            "the levels of a chunk (loss at all levels). Where an interval is over clips only, it "
-            "says nothing of other networks.",
+            f"The same predictions with ladders as planned (loss from {draws} drawn levels a clip) "
+            "and on the levels of a chunk (loss at all levels). Where an interval is over clips only, "
+            "it says nothing of other networks.",
             "measured",
             study=study,
         ),
@@ -1676,7 +1677,7 @@ def _levels_tables(out: Path) -> list[Table]:
                 "seeds": "training seeds (count)",
             },
             "Schedules as planned, and ladders on the levels of a chunk; means over seeds and "
-            "clips. Loss of planned ladders: from 8 drawn levels a clip, else at all levels.",
+            f"clips. Loss of planned ladders: from {draws} drawn levels a clip, else all levels.",
             "measured",
             study=study,
             folded=True,
