@@ -1659,8 +1659,8 @@ def _levels_tables(out: Path) -> list[Table]:
                 "over": "interval over",
             },
             f"The same predictions with ladders as planned (loss from {draws} drawn levels a clip) "
-            "and on the levels of a chunk (loss at all levels). Where an interval is over clips only, "
-            "it says nothing of other networks.",
+            "and on the levels of a chunk (loss at all levels). Where an interval is over clips "
+            "only, it says nothing of other networks.",
             "measured",
             study=study,
         ),
@@ -1677,7 +1677,7 @@ def _levels_tables(out: Path) -> list[Table]:
                 "seeds": "training seeds (count)",
             },
             "Schedules as planned, and ladders on the levels of a chunk; means over seeds and "
-            f"clips. Loss of planned ladders: from {draws} drawn levels a clip, else all levels.",
+            f"clips. Loss of planned ladders: from {draws} drawn levels a clip, else from all.",
             "measured",
             study=study,
             folded=True,
