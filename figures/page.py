@@ -891,7 +891,10 @@ def _paper_section(out: Path) -> Section:
     papers = set(table.loc[table["published_value"].notna(), "row"])
     ours = set(table["row"]) - papers
     counts = judged.drop_duplicates("claim")["overall"].value_counts()
-    said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in claims.VERDICTS)
+    said = ", ".join(
+        f"{counts.get(verdict, 0)} {said}"
+        for verdict, said in zip(claims.VERDICTS, ("hold", "fail", "undecided"), strict=True)
+    )
     return Section(
         "paper",
         "The paper's tables and claims, measured here",
@@ -957,17 +960,22 @@ LOOKED_INTO = {
 
 
 def _reasons(ledger: pandas.DataFrame) -> list[str]:
-    """Where it is looked into why a claim of the paper fails here, if one does."""
+    """Where it is looked into why a claim of the paper fails here, if one does; or that it is not.
+
+    >>> _reasons(pandas.DataFrame({"claim": ["budget_monotone"], "overall": ["fails"]}))
+    ['No experiment looks into why budget_monotone fails here.']
+    """
     failing = ledger[ledger["overall"] == "fails"]["claim"].unique()
     found: dict[str, list[str]] = {}
     for claim in failing:
-        for beginning, section in LOOKED_INTO.items():
-            if claim.startswith(beginning):
-                found.setdefault(section, []).append(claim)
+        sections = [at for beginning, at in LOOKED_INTO.items() if claim.startswith(beginning)]
+        found.setdefault(sections[0] if sections else "", []).append(claim)
     return [
-        f"Why {', '.join(names)} {'fail' if len(names) > 1 else 'fails'} here is looked into "
-        f"below, under “{section}”."
+        f"Why {said} here is looked into below, under “{section}”."
+        if section
+        else f"No experiment looks into why {said} here."
         for section, names in found.items()
+        for said in [f"{', '.join(names)} {'fail' if len(names) > 1 else 'fails'}"]
     ]
 
 

@@ -180,3 +180,5 @@ def test_a_claim_that_fails_says_where_it_is_looked_into() -> None:
     assert page._reasons(ledger) == []
     (said,) = page._reasons(ledger.assign(overall="fails").query("claim == 'metric_blindness'"))
     assert said.startswith("Why metric_blindness fails here") and page.SEEN in said
+    (said,) = page._reasons(ledger.assign(overall="fails").query("claim == 'error_accumulates'"))
+    assert said == "No experiment looks into why error_accumulates fails here."
