@@ -87,7 +87,7 @@ class Measured:
     def arrays(self) -> dict[str, np.ndarray]:
         """Of the results, without the pictures."""
         with np.load(self.path, allow_pickle=False) as stored:
-            kinds = ("return_", "accumul", "schedule_", "control_")
+            kinds = ("return_", "accumul", "schedule_", "control_", "reading_")
             wanted = [name for name in stored.files if name.startswith(kinds)]
             return {name: stored[name] for name in wanted}
 

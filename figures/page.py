@@ -25,6 +25,7 @@ from analysis import (
     claims,
     clip_memory,
     long_rollouts,
+    memory_reading,
     order_or_levels,
     paper_tables,
     trained_gaussian,
@@ -940,7 +941,7 @@ def _paper_section(out: Path) -> Section:
 
 
 CAUSES, SEEN = "What PSNR loses along a roll-out", "What a metric of short clips sees"
-LONGER_TITLE = "What a longer training changes"
+READING_TITLE, LONGER_TITLE = "What is read of a memory", "What a longer training changes"
 PREDICTED = "Degradation predicted without rolling out"
 
 
@@ -950,33 +951,43 @@ def _right(memory: int, first: int) -> float:
 
 
 LOOKED_INTO = {
-    "less_forgetting_goes_with_more": CAUSES,
-    "more_memory_ends_lower": CAUSES,
-    "metric_blindness": SEEN,
-    "more_memory_less_forgetting": LONGER_TITLE,
-    "degradation_predicted": PREDICTED,
+    "less_forgetting_goes_with_more": (CAUSES,),
+    "more_memory_ends_lower": (CAUSES,),
+    "metric_blindness": (SEEN,),
+    "more_memory_less_forgetting": (READING_TITLE, LONGER_TITLE),
+    "budget_monotone": (READING_TITLE,),
+    "degradation_predicted": (PREDICTED,),
 }
-"""How the name of a claim begins → the section that looks into why it fails, if it does."""
+"""How the name of a claim begins → the sections that look into why it fails, if it does."""
 
 
 def _reasons(ledger: pandas.DataFrame) -> list[str]:
     """Where it is looked into why a claim of the paper fails here, if one does; or that it is not.
 
-    >>> _reasons(pandas.DataFrame({"claim": ["budget_monotone"], "overall": ["fails"]}))
-    ['No experiment looks into why budget_monotone fails here.']
+    >>> _reasons(pandas.DataFrame({"claim": ["error_accumulates"], "overall": ["fails"]}))
+    ['No experiment looks into why error_accumulates fails here.']
     """
     failing = ledger[ledger["overall"] == "fails"]["claim"].unique()
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for claim in failing:
-        sections = [at for beginning, at in LOOKED_INTO.items() if claim.startswith(beginning)]
-        found.setdefault(sections[0] if sections else "", []).append(claim)
+        places = [at for beginning, at in LOOKED_INTO.items() if claim.startswith(beginning)]
+        found.setdefault(places[0] if places else (), []).append(claim)
     return [
-        f"Why {said} here is looked into below, under “{section}”."
-        if section
+        f"Why {said} here is looked into below, under {_quoted(sections)}."
+        if sections
         else f"No experiment looks into why {said} here."
-        for section, names in found.items()
+        for sections, names in found.items()
         for said in [f"{', '.join(names)} {'fail' if len(names) > 1 else 'fails'}"]
     ]
+
+
+def _quoted(titles: tuple[str, ...]) -> str:
+    """Titles in quotation marks, joined.
+
+    >>> _quoted(("A", "B"))
+    '“A” and “B”'
+    """
+    return " and ".join(f"“{title}”" for title in titles)
 
 
 def _causes_section(out: Path) -> Section:
@@ -1041,6 +1052,84 @@ def _causes_section(out: Path) -> Section:
         if len(table)
         else [],
     )
+
+
+def _reading_section(out: Path) -> Section:
+    study = memory_reading.STUDY.name
+    table = table_of(study, out=out)
+    names = {"retrieval": "views retrieved", "lost_retrieval": "fewer than with nothing foreign"}
+    shown = table[table["quantity"].isin(list(names))].copy()
+    shown["quantity"] = shown["quantity"].map(names)
+    return Section(
+        "memory-reading",
+        READING_TITLE,
+        [
+            "A network may forget a view because its memory does not hold it, because it does not "
+            "read it there, or because it cannot draw it. To tell these apart, one window is "
+            "generated after true frames, and then again with frames of another map in one band "
+            "of the memory: 1–4, 5–12 or 13–28 frames before the window. Nothing is handed on and "
+            "nothing was lost before; what a network does worse with a foreign band is what it "
+            "reads there.",
+            "The frames just before the window overlap with the next view, so that a network "
+            "which reads these alone still draws a part of it. Foreign frames contradict the rest "
+            "of the memory, which training never did: a loss says that a band is read, not that "
+            "its frames help as much. This was added after two training seeds had been looked at, "
+            "and bears on no verdict.",
+            *_read_of_old_frames(table),
+            *([] if len(table) else ["No network has been measured this way yet."]),
+        ],
+        [_picture(study, out)],
+        [
+            _table(
+                shown,
+                {
+                    "world": "world",
+                    "row": "network",
+                    "views": "views asked for (frames before)",
+                    "foreign": "foreign frames (frames before)",
+                    "quantity": "quantity",
+                    "value": "value (share)",
+                    "low": "from (share)",
+                    "high": "to (share)",
+                    "seeds": "training seeds (n)",
+                    "clips": "clips (n)",
+                    "over": "interval over",
+                },
+                "Views retrieved after true frames, and what foreign frames take from them.",
+                "measured",
+                study=study,
+                folded=True,
+                inputs=manifest_of(study, out=out)["inputs"],
+            )
+        ]
+        if len(table)
+        else [],
+    )
+
+
+def _read_of_old_frames(table: pandas.DataFrame) -> list[str]:
+    """For memory 12: what foreign frames 5–12 before the window take from views that stand there.
+
+    Of rows without compression and of the smallest and largest budgets.
+    """
+    old = table[
+        (table["quantity"] == "lost_retrieval")
+        & (table["foreign"] == "5–12")
+        & (table["views"] == "10–12")
+        & (table["memory"] == 12)
+        & table["budget"].isin([0, 2, 12])
+    ]
+    said = []
+    for world, rows in old.groupby("world", sort=False):
+        each = ", ".join(
+            f"{row.row} {number(row.value)} [{number(row.low)}, {number(row.high)}]"
+            for row in rows.itertuples()
+        )
+        said.append(
+            f"On {world}, of the views that stand 10–12 frames before the window, foreign frames "
+            f"5–12 take this share: {each}."
+        )
+    return said
 
 
 def _longer_section(out: Path) -> Section:
@@ -1804,6 +1893,7 @@ PARTS: dict[str, tuple[Callable[[Path], Section], ...]] = {
         _published_section,
         _paper_section,
         _causes_section,
+        _reading_section,
         _longer_section,
         _theory_section,
         _bounds_section,

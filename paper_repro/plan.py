@@ -8,8 +8,9 @@ tables of fewer seeds.
 A finished job leaves `<name>-seed-<s>.npz`, every number that was measured, and the same name with
 `.json`, its manifest; a pre-training also its weights, which the rows start from, with
 `.safetensors`. It is up to date if the manifest's key is the job's: a digest of all that the
-numbers depend on, with the revisions that are raised by hand. `controls` of a row's network
-(`paper_repro.controls`) are jobs of their own: their results lie in a folder beside.
+numbers depend on, with the revisions that are raised by hand. What is measured besides on a row's
+network, its `controls` and its `reading` of the memory, are jobs of their own: their results lie in
+folders of these names beside.
 """
 
 from __future__ import annotations
@@ -31,8 +32,21 @@ from arvdm_theory.errors import ParameterError
 from paper_repro.controls import SETTINGS as CONTROLS
 from paper_repro.experiments import LONGER, MANY_SCHEDULES, ROWS, Experiment, Row, experiment
 from paper_repro.many_schedules import CONTROL, SETTINGS
+from paper_repro.reading import SETTINGS as READING
 
-__all__ = ["CONTROLLED", "KINDS", "RESULTS", "WORLDS", "Job", "jobs", "load", "missing", "save"]
+__all__ = [
+    "CONTROLLED",
+    "KINDS",
+    "PARTS",
+    "READ",
+    "RESULTS",
+    "WORLDS",
+    "Job",
+    "jobs",
+    "load",
+    "missing",
+    "save",
+]
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rows"
 WORLDS = ("maze", "blocks")
@@ -47,6 +61,10 @@ CONTROLLED = (
     MANY_SCHEDULES,
 )
 """Rows whose networks are also measured with causes taken away."""
+READ = tuple(row for row in ROWS if row.structure != "none" and row.compressor != "state_space")
+"""Rows whose networks are also measured with foreign frames in their memory."""
+PARTS = ("rows", "controls", "reading")
+"""What is measured on a network: its row, its `controls`, its `reading`; each a folder."""
 
 _UNSEEN = ("checkpoint_every", "keep", "log_every", "strips_every", "compile", "warm_start")
 
@@ -57,7 +75,7 @@ def _digest(described: Any) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of a table on one world with one training seed.
+    """A row of a table on one world with one training seed, or another part of `PARTS`.
 
     >>> Job("maze", Row("prepend", 16), 1).name, Job("maze", Row("prepend", 16), 1).start.name
     ('maze-prepend-4-seed-1', 'maze-none-seed-1')
@@ -66,7 +84,7 @@ class Job:
     world: str
     row: Row
     seed: int
-    controls: bool = False
+    part: str = "rows"
 
     @property
     def name(self) -> str:
@@ -75,12 +93,17 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Its name, and whether it is the controls."""
-        return f"{self.name} controls" if self.controls else self.name
+        """Its name, and which part it is if not the row itself."""
+        return self.name if self.part == "rows" else f"{self.name} {self.part}"
 
     def place(self, results: Path = RESULTS) -> Path:
-        """The folder of its results: `results`, or for controls the one beside."""
-        return results.with_name("controls") if self.controls else results
+        """The folder of its results: `results`, or for other parts the one beside."""
+        return results if self.part == "rows" else results.with_name(self.part)
+
+    @property
+    def row_itself(self) -> Job:
+        """The job that measures the row of the same network."""
+        return dataclasses.replace(self, part="rows")
 
     @property
     def start(self) -> Job | None:
@@ -109,11 +132,11 @@ class Job:
     def key(self) -> str:
         """Of all that the measured numbers depend on."""
         if self.row == MANY_SCHEDULES:
-            return _digest([self.training_key, SETTINGS, *([CONTROL] if self.controls else [])])
+            control = [CONTROL] if self.part == "controls" else []
+            return _digest([self.training_key, SETTINGS, *control])
         evaluation = self.experiment.to_json()["evaluation"]
-        if self.controls:
-            return _digest([self.training_key, evaluation, MEASUREMENT, CONTROLS])
-        return _digest([self.training_key, evaluation, MEASUREMENT])
+        besides = {"rows": [], "controls": [CONTROLS], "reading": [READING]}[self.part]
+        return _digest([self.training_key, evaluation, MEASUREMENT, *besides])
 
     def weights(self, results: Path = RESULTS) -> Path | None:
         """Where the weights are that other jobs start from."""
@@ -130,8 +153,9 @@ def jobs(
     """All jobs in the order in which they are to be done; `only` those with this in their title.
 
     Of each seed the paper's rows come first, the controls of a network right after it, then the
-    network for many schedules. Rows are trained longer for seed 0 alone. What the ones chosen start
-    from is among them, and of controls their row.
+    network for many schedules; what they read of their memory comes after all seeds. Rows are
+    trained longer for seed 0 alone. What the ones chosen start from is among them, and of other
+    parts their row.
 
     >>> [job.name for job in jobs(seeds=[0])[:4]]
     ['maze-none-seed-0', 'blocks-none-seed-0', 'maze-prepend-4-seed-0', 'blocks-prepend-4-seed-0']
@@ -145,21 +169,23 @@ def jobs(
     first = [seed for seed in numbers if seed == 0]
     papers = [row for row in ROWS if row not in ours]
     whole = [
-        Job(world, row, seed, controls)
-        for part, of_it in (
-            ([*papers, MANY_SCHEDULES], numbers),
-            (LONGER, first),
-            (ours, numbers),
+        Job(world, row, seed, part)
+        for rows, of_them, parts in (
+            ([*papers, MANY_SCHEDULES], numbers, ("rows", "controls")),
+            (READ, numbers, ("reading",)),
+            (LONGER, first, ("rows",)),
+            (ours, numbers, ("rows",)),
         )
-        for seed in of_it
-        for row in part
-        for controls in ((False, True) if row in CONTROLLED else (False,))
+        for seed in of_them
+        for row in rows
+        for part in parts
+        if part != "controls" or row in CONTROLLED
         for world in watched
     ]
     chosen = {job for job in whole if only in job.title}
     if not chosen:
         raise ParameterError("only", "a part of the name of a job", only)
-    chosen |= {dataclasses.replace(job, controls=False) for job in chosen}
+    chosen |= {job.row_itself for job in chosen}
     chosen |= {job.start for job in chosen if job.start is not None}
     return [job for job in whole if job in chosen]
 

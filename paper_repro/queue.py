@@ -29,7 +29,7 @@ import torch
 import arvdm_theory
 from arvdm_theory import noise
 from arvdm_theory.empirical import gaussian_frechet_distance
-from paper_repro import controls, many_schedules
+from paper_repro import controls, many_schedules, reading
 from paper_repro.arvdm.checkpoint import newest
 from paper_repro.arvdm.diffusion import noised, pixels
 from paper_repro.arvdm.network import Denoiser
@@ -37,7 +37,7 @@ from paper_repro.arvdm.training import save_weights
 from paper_repro.evaluate import EvaluationConfig, generate, measure, schedule_of
 from paper_repro.experiments import MANY_SCHEDULES
 from paper_repro.full_scale import cost
-from paper_repro.plan import KINDS, RESULTS, Job, missing, save
+from paper_repro.plan import KINDS, PARTS, RESULTS, Job, missing, save
 from paper_repro.train import run as train
 from paper_repro.worlds import Clips, World, world_from_json
 from paper_repro.worlds.walk import CLIPS_A_MAP
@@ -112,9 +112,10 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             },
         }
         save(job, arrays, manifest, results)
-        if not job.controls:  # those of an earlier network of this row
-            twin = dataclasses.replace(job, controls=True)
-            (twin.place(results) / f"{job.name}.json").unlink(missing_ok=True)
+        if job.part == "rows":  # the others are of an earlier network of this row
+            for part in PARTS[1:]:
+                other = dataclasses.replace(job, part=part)
+                (other.place(results) / f"{job.name}.json").unlink(missing_ok=True)
     return FINISHED
 
 
@@ -122,12 +123,14 @@ def _measurement(job: Job) -> tuple[Callable[..., dict[str, np.ndarray]], dict[s
     """What measures a job's network, and with which settings."""
     if job.row == MANY_SCHEDULES:
         settings: dict[str, Any] = {"many_schedules": many_schedules.SETTINGS}
-        if job.controls:
+        if job.part == "controls":
             settings["control"] = many_schedules.CONTROL
         return _under_many_schedules, settings
     settings = {"accumulation": ACCUMULATION}
-    if job.controls:
+    if job.part == "controls":
         return _controls, settings | {"controls": controls.SETTINGS}
+    if job.part == "reading":
+        return _reading, settings | {"reading": reading.SETTINGS}
     return measured, settings | {"teacher_forced": TEACHER, "frechet": FRECHET}
 
 
@@ -211,7 +214,8 @@ def measured(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]
 def _under_many_schedules(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
     held_out = HeldOut(world_from_json(job.experiment.world), worlds)
     clips = held_out.lone_return_clips(**many_schedules.SETTINGS["clips"])
-    measure_it = many_schedules.measured_control if job.controls else many_schedules.measured
+    control = job.part == "controls"
+    measure_it = many_schedules.measured_control if control else many_schedules.measured
     return measure_it(network, job.experiment.diffusion, clips)
 
 
@@ -226,6 +230,15 @@ def _controls(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray
     length = asked["context"] + asked["generated"]
     wandering = held_out.clips(count=asked["clips"], length=length, seed=asked["seed"])
     return controls.measured(network, chosen.diffusion, to_and_fro, fro[slice(few)], wandering)
+
+
+def _reading(job: Job, network: Denoiser, worlds: Path) -> dict[str, np.ndarray]:
+    chosen, evaluation = job.experiment, job.experiment.evaluation
+    held_out = HeldOut(world_from_json(chosen.world), worlds)
+    path = {"context": evaluation.context, "generated": evaluation.generated}
+    clips = held_out.return_clips(count=evaluation.clips, seed=evaluation.seed, **path)
+    few: Clips = clips[slice(reading.SETTINGS["clips"])]
+    return reading.measured(network, chosen.diffusion, evaluation, held_out.world, few)
 
 
 def frechet(made: np.ndarray, real: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -391,9 +404,9 @@ def components(world: World, count: int = COMPONENTS[-1]) -> np.ndarray:
 def nominal_minutes(job: Job) -> float:
     """Core-minutes that a job was planned to take, with its measuring."""
     if job.row == MANY_SCHEDULES:
-        return 5.0 if job.controls else 20.0
-    if job.controls:
-        return 1.5
+        return 5.0 if job.part == "controls" else 20.0
+    if job.part != "rows":
+        return {"controls": 1.5, "reading": 0.7}[job.part]
     return 16.0 if job.start is None else 1.5 + 8.0 * job.row.longer
 
 
@@ -433,7 +446,7 @@ def run_queue(
                 spent, planned = spent + minutes, planned + nominal_minutes(job)
                 rest = _left([*waiting, *running], spent / planned, processes)
                 _say(f"{job.title}: done ({minutes:.1f} min), {rest}")
-                again = [other for other in plan if job in _needed(other) and other.controls]
+                again = [other for other in plan if job in _needed(other) and other.part != "rows"]
                 waiting += [other for other in missing(again, results) if other not in waiting]
             else:
                 failed.append(job)
@@ -443,8 +456,8 @@ def run_queue(
 
 
 def _needed(job: Job) -> list[Job]:
-    """What has to be done before: the training that it starts from, and of controls their row."""
-    row = [dataclasses.replace(job, controls=False)] if job.controls else []
+    """What has to be done before: what it starts from, and of other parts than rows their row."""
+    row = [] if job.part == "rows" else [job.row_itself]
     return row if job.start is None else [job.start, *row]
 
 
@@ -457,7 +470,7 @@ def _start(job: Job, out: Path, results: Path) -> subprocess.Popen[bytes]:
     folder = job.folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     row = KINDS.index(job.row)
-    which = [job.world, str(row), str(job.seed), str(int(job.controls))]
+    which = [job.world, str(row), str(job.seed), job.part]
     command = [sys.executable, "-m", "paper_repro.queue", *which]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with open(folder / "output.log", "ab") as log:
@@ -480,9 +493,9 @@ def _say(text: str) -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    world, row, seed, controls_only, out, results = arguments
+    world, row, seed, part, out, results = arguments
     torch.set_num_threads(1)
-    job = Job(world, KINDS[int(row)], int(seed), bool(int(controls_only)))
+    job = Job(world, KINDS[int(row)], int(seed), part)
     return run_job(job, Path(out), Path(results))
 
 

@@ -52,7 +52,7 @@ def ship(folder: Path, rows: Iterable[str], seeds: Iterable[int], worlds: Iterab
                 arrays["accumulation_error"] = error(np.log2(BUDGETS.get(name, 2)), seed)
                 described = manifest(name, follows_the_paper, world)
                 plan.save(job, arrays, described, folder / "rows")
-                controls = dataclasses.replace(job, controls=True)
+                controls = dataclasses.replace(job, part="controls")
                 errors = {kind: error(decay, seed) for kind, decay in PLANTED.items()}
                 made = {
                     "control_true_memory": errors["true memory"],

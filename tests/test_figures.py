@@ -276,6 +276,7 @@ MEASURED = {
     "clip_memory",
     "frechet_by_span",
     "long_rollouts",
+    "memory_reading",
     "one_network_many_schedules",
     "order_or_levels",
     "panorama_memory",

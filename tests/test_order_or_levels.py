@@ -55,7 +55,7 @@ def ship_control(folder: Path, seed: int) -> None:
         "control_detail_true": np.full(CLIPS, 0.02),
     }
     described = manifest(ROW, follows_the_paper, "maze") | {"control": CONTROL}
-    plan.save(dataclasses.replace(job, controls=True), made, described, folder / "rows")
+    plan.save(dataclasses.replace(job, part="controls"), made, described, folder / "rows")
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,13 @@ from paper_repro.experiments import (
     override,
 )
 from paper_repro.many_schedules import CONTROL, SETTINGS
-from paper_repro.plan import CONTROLLED, KINDS, Job, jobs, load, missing
+from paper_repro.plan import CONTROLLED, KINDS, READ, Job, jobs, load, missing
 from paper_repro.worlds import World
 
 torch.set_num_threads(1)
 
 NONE, PREPEND = Row("none"), Row("prepend", 16)
+OURS = [row for row in ROWS if row.compressor == "state_space"]
 
 
 def tiny(name: str) -> Experiment:
@@ -75,14 +76,18 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_holds_everything_of_fewer_seeds_first() -> None:
     whole = jobs()
     assert len(whole) == len(set(whole))
-    kinds = len(KINDS) - len(LONGER) + len(CONTROLLED)
+    kinds = len(KINDS) - len(LONGER) + len(CONTROLLED) + len(READ)
     assert len(whole) == len(plan.WORLDS) * (plan.SEEDS * kinds + len(LONGER))
+    late = {"reading": 1, "longer": 2, "ours": 3}
     parts = [
-        1 if job.row in LONGER else 2 if job.row.compressor == "state_space" else 0 for job in whole
+        late["longer" if job.row in LONGER else "ours" if job.row in OURS else job.part]
+        if job.part == "reading" or job.row in (*LONGER, *OURS)
+        else 0
+        for job in whole
     ]
-    assert parts == sorted(parts) and set(parts) == {0, 1, 2}
+    assert parts == sorted(parts) and set(parts) == {0, 1, 2, 3}
     assert {job.seed for job in whole if job.row in LONGER} == {0}
-    for part in range(3):
+    for part in range(4):
         order = [
             (job.seed, job.row == MANY_SCHEDULES)
             for job, of in zip(whole, parts, strict=True)
@@ -92,15 +97,17 @@ def test_a_plan_holds_everything_of_fewer_seeds_first() -> None:
     for job in whole:
         if job.start is not None:
             assert whole.index(job.start) < whole.index(job)
-        if job.controls:
-            assert whole.index(dataclasses.replace(job, controls=False)) < whole.index(job)
+        if job.part != "rows":
+            assert whole.index(job.row_itself) < whole.index(job)
 
 
 def test_a_part_of_a_plan_holds_what_it_starts_from() -> None:
     titles = [job.title for job in jobs(only="maze-prepend-4", seeds=[1])]
     row = "maze-prepend-4-seed-1"
-    assert titles == ["maze-none-seed-1", row, f"{row} controls"]
-    assert [job.title for job in jobs(only=f"{row} controls")] == titles
+    assert titles == ["maze-none-seed-1", row, f"{row} controls", f"{row} reading"]
+    for part in ("controls", "reading"):
+        chosen = [job.title for job in jobs(only=f"{row} {part}")]
+        assert chosen == [*titles[:2], f"{row} {part}"]
     with pytest.raises(ParameterError, match="only"):
         jobs(only="labyrinth")
     with pytest.raises(ParameterError, match="world"):
@@ -178,7 +185,7 @@ def test_a_network_for_many_schedules_is_trained_measured_and_shipped(tmp_path: 
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, again[name])
     # the control: the same network, the ladders on other levels
-    control = dataclasses.replace(job, controls=True)
+    control = dataclasses.replace(job, part="controls")
     assert control.key != job.key
     assert queue.run_job(control, tmp_path, results, limit=None) == queue.FINISHED
     ((_, other, manifest),) = load([control], results)
@@ -202,7 +209,7 @@ def test_controls_take_the_network_of_their_row(
     monkeypatch.setitem(plan.CONTROLS, "wandering", few)
     monkeypatch.setitem(plan.CONTROLS, "true_memory", {"clips": 3})
     start, row = Job("maze", NONE, 0), Job("maze", PREPEND, 0)
-    controls = dataclasses.replace(row, controls=True)
+    controls = dataclasses.replace(row, part="controls")
     assert controls.folder(tmp_path) == row.folder(tmp_path) and controls.key != row.key
     results = tmp_path / "rows"
     for job in (start, row, controls):
@@ -238,11 +245,36 @@ def test_controls_take_the_network_of_their_row(
         assert queue.run_job(controls, tmp_path, results) == queue.FINISHED
     with monkeypatch.context() as changed:
         changed.setattr(plan, "MEASUREMENT", plan.MEASUREMENT + 1)
-        assert missing([Job("maze", PREPEND, 0, controls=True)], results) != []
+        assert missing([Job("maze", PREPEND, 0, part="controls")], results) != []
     with monkeypatch.context() as changed:
         changed.setitem(plan.CONTROLS, "wandering", {**few, "seed": 4})
-        again = Job("maze", PREPEND, 0, controls=True)
+        again = Job("maze", PREPEND, 0, part="controls")
         assert missing([row, again], results) == [again]
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_read_is_of_the_network_of_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plan.READING, "windows", 1)  # there are 4 generated frames
+    start, row = Job("maze", NONE, 0), Job("maze", PREPEND, 0)
+    part, results = dataclasses.replace(row, part="reading"), tmp_path / "rows"
+    for job in (start, row, part):
+        assert missing([job], results) == [job]
+        assert queue.run_job(job, tmp_path, results, limit=None) == queue.FINISHED
+    assert missing([start, row, part], results) == []
+    ((_, of_row, _), (_, arrays, manifest)) = load([row, part], results)
+    assert manifest["reading"] == json.loads(json.dumps(plan.READING))
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "reading_error": (1, 2, 3, 4),
+        "reading_success": (1, 2, 3, 4),
+    }
+    true, foreign = arrays["reading_error"][0]
+    np.testing.assert_allclose(true, of_row["return_error"][:3, :4], rtol=1e-5)
+    assert np.any(foreign != true)  # after 6 steps hardly
+    (results / f"{row.name}.json").unlink()
+    assert queue.run_job(row, tmp_path, results, limit=None) == queue.FINISHED
+    assert missing([row, part], results) == [part]
 
 
 def test_keys_know_what_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,8 +395,8 @@ def test_the_queue_continues_skips_and_reports(
     assert failed == [second]
     assert started.count(first) == 2
     row = Job(first.world, PREPEND, 0)
-    controls = dataclasses.replace(row, controls=True)
-    assert [job for job in started if job.start] == [row, controls]  # after what they need, only
+    parts = [dataclasses.replace(row, part=part) for part in plan.PARTS]
+    assert [job for job in started if job.start] == parts  # after what they need, only
     assert started.index(first) < started.index(row)
     said = capsys.readouterr().out
     assert "to be continued" in said and "failed, see" in said and "h left" in said
@@ -372,7 +404,7 @@ def test_the_queue_continues_skips_and_reports(
 
 def test_controls_wait_for_their_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Job("maze", PREPEND, 0)
-    start, controls = Job("maze", NONE, 0), dataclasses.replace(row, controls=True)
+    start, controls = Job("maze", NONE, 0), dataclasses.replace(row, part="controls")
     running: list[Job] = []
 
     class Slow(Process):
