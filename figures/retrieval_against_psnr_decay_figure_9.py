@@ -141,13 +141,17 @@ def draw(out: Path = OUT) -> tuple[Figure, pandas.DataFrame]:
                 _measured(column)(ax, rows)
                 ax.set_title(f"measured: {ours}, 4–12")
                 ax.set_xlabel(label)
+                if column == "mse_growth":
+                    ax.locator_params(axis="x", nbins=4)  # long numbers
             line[1].set_ylabel(UNITS["share"])
             line[0].set_xlabel("PSNR decay (dB; n not published)")
             _together(list(line[:2]))
             for ax in line[2:]:
                 ax.set_ylim(line[0].get_ylim())
+        shown = {*map(STRUCTURES.get, quoted["structure"]), *here["family"]}
         for family, (colour, mark) in LOOKS.items():
-            axes[0, 0].plot([], [], ls="none", marker=mark, color=colour, label=family)
+            if family in shown:
+                axes[0, 0].plot([], [], ls="none", marker=mark, color=colour, label=family)
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4)
         style.save(figure, NAME, data, out)
