@@ -1122,12 +1122,12 @@ def _read_of_old_frames(table: pandas.DataFrame) -> list[str]:
     said = []
     for world, rows in old.groupby("world", sort=False):
         each = ", ".join(
-            f"{row.row} {number(row.value)} [{number(row.low)}, {number(row.high)}]"
+            f"{row.row} {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
             for row in rows.itertuples()
         )
         said.append(
-            f"On {world}, of the views that stand 10–12 frames before the window, foreign frames "
-            f"5–12 take this share: {each}."
+            f"On {world}, foreign frames 5–12 lower the share of views retrieved that stand 10–12 "
+            f"frames before the window by: {each.replace('-0.', '−0.')}."
         )
     return said
 

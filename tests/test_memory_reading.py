@@ -188,7 +188,7 @@ def test_figure_and_words_show_what_the_table_says(config: dict[str, Any], tmp_p
         ]
         np.testing.assert_allclose(container.lines[0].get_xdata(orig=False), expected)
     (said,) = page._read_of_old_frames(table)
-    assert "maze" in said and "prepend-12 0.6000 [" in said and "prepend-4" not in said
+    assert "maze" in said and "prepend-12 0.60 [" in said and "prepend-4" not in said
     assert "views 10–12 frames before" in memory_reading.text_of(table)
 
 
