@@ -37,7 +37,7 @@ from figures import controls
 from figures import ladder as ladder_figure
 from figures.memory_of_the_shipped_clip import LAWS
 from figures.registry import FIGURES, KINDS
-from paper_repro import published
+from paper_repro import plan, published
 from paper_repro.many_schedules import SETTINGS
 
 __all__ = ["CLIP_PAGE", "PARTS", "Picture", "Section", "Table", "render", "sections"]
@@ -1980,7 +1980,8 @@ def _measurement_name(path: str) -> str:
     file = Path(path)
     if file.stem == "manifest":
         return file.parent.name
-    return f"{file.stem}-controls" if file.parent.name == "controls" else file.stem
+    part = file.parent.name
+    return f"{file.stem}-{part}" if part in plan.PARTS[1:] else file.stem
 
 
 def _measurement(path: str) -> Manifest:

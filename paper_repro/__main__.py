@@ -33,7 +33,7 @@ from paper_repro.arvdm.training import load_network, strips, write_png
 from paper_repro.evaluate import SpanScore, generate, score
 from paper_repro.experiments import EXPERIMENTS, Experiment, experiment, override
 from paper_repro.full_scale import SCALES, Gpu, at_scale, full_rows, table, write_table
-from paper_repro.plan import SEEDS, jobs, missing
+from paper_repro.plan import MORE_SEEDS, SEEDS, jobs, missing
 from paper_repro.queue import nominal_minutes, run_queue
 from paper_repro.train import run
 from paper_repro.worlds import world_from_json
@@ -119,7 +119,8 @@ def _evaluate(chosen: Experiment, folder: Path, given: argparse.Namespace) -> No
 
 
 def _plan(given: argparse.Namespace) -> int:
-    plan = jobs(seeds=range(positive_integer("--seeds", given.seeds)), only=given.name or "")
+    seeds = None if given.seeds is None else range(positive_integer("--seeds", given.seeds))
+    plan = jobs(seeds=seeds, only=given.name or "")
     if given.command == "plan":
         undone = set(missing(plan))
         for job in plan:
@@ -157,7 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=[*COMMANDS, "list", "plan", "queue", "full"])
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--jobs", type=int, default=2, help="of the queue at a time, default 2")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the plan, default {SEEDS}")
+    parser.add_argument(
+        "--seeds", type=int, help=f"so many of every row, not {SEEDS} and of some rows {MORE_SEEDS}"
+    )
     parser.add_argument(
         "--scale", choices=list(SCALES), help="of a row of maze or blocks, whatever its NAME says"
     )

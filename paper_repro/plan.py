@@ -51,6 +51,13 @@ __all__ = [
 RESULTS = Path(__file__).resolve().parent / "results" / "rows"
 WORLDS = ("maze", "blocks")
 SEEDS = 3
+MORE_SEEDS = 5
+OPEN = {
+    "maze": ("none", "channel_concat-28", "cross_attention-28"),
+    "blocks": ("none", "prepend-4", "prepend-12", "channel_concat-4", "channel_concat-12"),
+}
+"""Rows that are trained with `MORE_SEEDS` seeds, beside those of a budget: with `SEEDS` seeds they
+left a claim undecided."""
 MEASUREMENT = 4
 """Revision of what `measure` measures."""
 KINDS = (*ROWS, MANY_SCHEDULES, *LONGER)
@@ -101,6 +108,14 @@ class Job:
         return results if self.part == "rows" else results.with_name(self.part)
 
     @property
+    def planned(self) -> bool:
+        """Whether its seed is one of the plan's for this row."""
+        open_claim = self.row.compressor in ("joint", "modulated")
+        open_claim |= self.row.name(4) in OPEN[self.world]
+        more = self.part == "rows" and open_claim
+        return self.seed < (MORE_SEEDS if more else SEEDS)
+
+    @property
     def row_itself(self) -> Job:
         """The job that measures the row of the same network."""
         return dataclasses.replace(self, part="rows")
@@ -138,9 +153,16 @@ class Job:
         besides = {"rows": [], "controls": [CONTROLS], "reading": [READING]}[self.part]
         return _digest([self.training_key, evaluation, MEASUREMENT, *besides])
 
-    def weights(self, results: Path = RESULTS) -> Path | None:
+    def shipped_weights(self, results: Path = RESULTS) -> Path | None:
+        """Where the weights are kept that other jobs start from, of the first `SEEDS` seeds."""
+        shipped = self.start is None and self.seed < SEEDS
+        return results / f"{self.name}.safetensors" if shipped else None
+
+    def weights(self, out: Path, results: Path = RESULTS) -> Path | None:
         """Where the weights are that other jobs start from."""
-        return None if self.start else results / f"{self.name}.safetensors"
+        if self.start is not None:
+            return None
+        return self.shipped_weights(results) or self.folder(out) / "weights.safetensors"
 
     def folder(self, out: Path) -> Path:
         """Where its network is trained."""
@@ -148,11 +170,12 @@ class Job:
 
 
 def jobs(
-    worlds: Iterable[str] = WORLDS, seeds: Iterable[int] = range(SEEDS), only: str = ""
+    worlds: Iterable[str] = WORLDS, seeds: Iterable[int] | None = None, only: str = ""
 ) -> list[Job]:
     """All jobs in the order in which they are to be done; `only` those with this in their title.
 
-    Of each seed the paper's rows come first, the controls of a network right after it, then the
+    `seeds` are the planned ones of each row (`SEEDS`, of some rows `MORE_SEEDS`) if not given. Of
+    each seed the paper's rows come first, the controls of a network right after it, then the
     network for many schedules; what they read of their memory comes after all seeds. Rows are
     trained longer for seed 0 alone. What the ones chosen start from is among them, and of other
     parts their row.
@@ -164,7 +187,8 @@ def jobs(
     for world in watched:
         if world not in WORLDS:
             raise ParameterError("world", f"one of {', '.join(WORLDS)}", world)
-    numbers = [positive_integer("seed", seed, minimum=0) for seed in seeds]
+    asked = range(MORE_SEEDS) if seeds is None else seeds
+    numbers = [positive_integer("seed", seed, minimum=0) for seed in asked]
     ours = [row for row in ROWS if row.compressor == "state_space"]
     first = [seed for seed in numbers if seed == 0]
     papers = [row for row in ROWS if row not in ours]
@@ -182,7 +206,7 @@ def jobs(
         if part != "controls" or row in CONTROLLED
         for world in watched
     ]
-    chosen = {job for job in whole if only in job.title}
+    chosen = {job for job in whole if only in job.title and (seeds is not None or job.planned)}
     if not chosen:
         raise ParameterError("only", "a part of the name of a job", only)
     chosen |= {job.row_itself for job in chosen}
@@ -223,7 +247,7 @@ def save(
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **arrays)
     write_atomically(results / f"{job.name}.npz", packed.getvalue())
-    weights = job.weights(results)
+    weights = job.shipped_weights(results)
     files = [f"{job.name}.npz", *([] if weights is None else [weights.name])]
     described = {
         "name": job.name,

@@ -33,9 +33,9 @@ from paper_repro import controls, many_schedules, reading
 from paper_repro.arvdm.checkpoint import newest
 from paper_repro.arvdm.diffusion import noised, pixels
 from paper_repro.arvdm.network import Denoiser
-from paper_repro.arvdm.training import save_weights
+from paper_repro.arvdm.training import TrainingResult, save_weights
 from paper_repro.evaluate import EvaluationConfig, generate, measure, schedule_of
-from paper_repro.experiments import MANY_SCHEDULES
+from paper_repro.experiments import MANY_SCHEDULES, Experiment
 from paper_repro.full_scale import cost
 from paper_repro.plan import KINDS, PARTS, RESULTS, Job, missing, save
 from paper_repro.train import run as train
@@ -81,18 +81,17 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
             return FINISHED
         chosen = job.experiment
         if job.start is not None:
-            began = str(job.start.weights(results))
-            training = dataclasses.replace(chosen.training, warm_start=began)
+            began = job.start.weights(out, results)
+            assert began is not None  # it starts from nothing itself
+            if not began.exists():  # not shipped, and not trained here
+                state = _train_start(job.start, out, results, limit)
+                if state != FINISHED:
+                    return state
+            training = dataclasses.replace(chosen.training, warm_start=str(began))
             chosen = dataclasses.replace(chosen, training=training)
-        trained = train(
-            chosen, folder, out / "worlds", accelerator="cpu", progress=False, limit=limit
-        )
+        trained = _train(chosen, job, out, results, limit)
         if trained.step < chosen.training.steps:
             return UNFINISHED
-        weights, last = job.weights(results), newest(folder / "checkpoints")
-        if weights is not None and last is not None:
-            results.mkdir(parents=True, exist_ok=True)
-            save_weights(weights, last)
         start = time.process_time()
         measure_it, settings = _measurement(job)
         arrays = measure_it(job, trained.network, out / "worlds")
@@ -117,6 +116,30 @@ def run_job(job: Job, out: Path, results: Path = RESULTS, *, limit: float | None
                 other = dataclasses.replace(job, part=part)
                 (other.place(results) / f"{job.name}.json").unlink(missing_ok=True)
     return FINISHED
+
+
+def _train(
+    chosen: Experiment, job: Job, out: Path, results: Path, limit: float | None
+) -> TrainingResult:
+    """Train a job's network, or go on; keep the weights if others start from them."""
+    folder, weights = job.folder(out), job.weights(out, results)
+    trained = train(chosen, folder, out / "worlds", accelerator="cpu", progress=False, limit=limit)
+    last = newest(folder / "checkpoints")
+    if weights is not None and last is not None and trained.step >= chosen.training.steps:
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(weights, last)
+    return trained
+
+
+def _train_start(start: Job, out: Path, results: Path, limit: float | None) -> int:
+    """Train what others start from, once more, where it was measured and its weights are gone."""
+    folder = start.folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder / "lock") as ours:
+        if not ours:
+            return HELD
+        trained = _train(start.experiment, start, out, results, limit)
+    return FINISHED if trained.step >= start.experiment.training.steps else UNFINISHED
 
 
 def _measurement(job: Job) -> tuple[Callable[..., dict[str, np.ndarray]], dict[str, Any]]:

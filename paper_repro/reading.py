@@ -10,13 +10,15 @@ one band each: frame j of window k (from 0) shows the view of frame 2 + 2 w k + 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paper_repro.evaluate import EvaluationConfig, generate, measure
 from paper_repro.worlds import Clips, World
 from paper_repro.worlds.walk import CLIPS_A_MAP
+
+if TYPE_CHECKING:  # what is measured is read where there is no torch
+    from paper_repro.evaluate import EvaluationConfig
 
 __all__ = ["SETTINGS", "conditions", "distances", "measured"]
 
@@ -92,6 +94,8 @@ def _one_step(
     shown: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors and successes of one window, `(clips, window)`, after the frames `shown`."""
+    from paper_repro.evaluate import generate, measure
+
     errors, successes = [], []
     for first in range(0, len(clips), SETTINGS["batch"]):
         some = slice(first, first + SETTINGS["batch"])

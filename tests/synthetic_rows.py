@@ -192,7 +192,7 @@ def write(
         for row in rows:
             for seed in seeds:
                 job = Job(world, TRAINED[row], seed)
-                weights = job.weights(folder)
+                weights = job.shipped_weights(folder)
                 if weights is not None:
                     weights.write_bytes(b"no weights")
                 made = arrays(world, row, seed, effect, clips, noise)

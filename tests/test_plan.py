@@ -77,7 +77,9 @@ def test_a_plan_holds_everything_of_fewer_seeds_first() -> None:
     whole = jobs()
     assert len(whole) == len(set(whole))
     kinds = len(KINDS) - len(LONGER) + len(CONTROLLED) + len(READ)
-    assert len(whole) == len(plan.WORLDS) * (plan.SEEDS * kinds + len(LONGER))
+    more = [job for job in whole if job.seed >= plan.SEEDS]
+    assert len(whole) - len(more) == len(plan.WORLDS) * (plan.SEEDS * kinds + len(LONGER))
+    assert {job.row for job in jobs(seeds=[4])} == {job.row for job in whole} - {*LONGER}
     late = {"reading": 1, "longer": 2, "ours": 3}
     parts = [
         late["longer" if job.row in LONGER else "ours" if job.row in OURS else job.part]
@@ -99,6 +101,22 @@ def test_a_plan_holds_everything_of_fewer_seeds_first() -> None:
             assert whole.index(job.start) < whole.index(job)
         if job.part != "rows":
             assert whole.index(job.row_itself) < whole.index(job)
+
+
+def test_rows_that_left_a_claim_open_have_more_seeds() -> None:
+    more = [job for job in jobs() if job.seed >= plan.SEEDS]
+    assert {job.part for job in more} == {"rows"}
+    of_rows = {(job.world, job.row.name(4)) for job in more}
+    assert {name for world in plan.WORLDS for name in plan.OPEN[world]} <= {
+        row for _, row in of_rows
+    }
+    for world, row in of_rows:
+        found = [job.seed for job in jobs() if (job.world, job.row.name(4)) == (world, row)]
+        assert set(found) == set(range(plan.MORE_SEEDS))
+    kinds = ("prepend-12-joint", "channel_concat-12-modulated")
+    budgets = {f"{kind}-{slots}" for kind in kinds for slots in (2, 4, 8, 12)}
+    assert {(world, row) for world in plan.WORLDS for row in budgets} <= of_rows
+    assert ("maze", "prepend-4") not in of_rows and ("blocks", "prepend-4") in of_rows
 
 
 def test_a_part_of_a_plan_holds_what_it_starts_from() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,11 +94,35 @@ def test_a_lost_result_is_restored(tmp_path: Path, work: Callable[[Path, Path], 
     assert not start.folder(out).exists()  # the shipped weights were enough to start from
 
     # the weights that the row starts from: they, not the row
-    shipped_weights = start.weights(results)
-    assert shipped_weights is not None
+    shipped_weights = start.weights(out, results)
+    assert shipped_weights is not None and shipped_weights.parent == results
     shipped_weights.unlink()
     assert work(out, results) == [start.name]
     assert missing(JOBS, results) == []
+    assert_same(contents(results), whole)
+
+
+def test_weights_that_are_not_shipped_are_trained_again_where_they_are_needed(
+    tmp_path: Path, work: Callable[[Path, Path], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "SEEDS", 0)
+    out, results = tmp_path / "out", tmp_path / "results"
+    start, row = JOBS
+    work(out, results)
+    whole = contents(results)
+    kept = start.weights(out, results)
+    assert kept is not None and kept.is_file() and not list(results.glob("*.safetensors"))
+
+    shutil.rmtree(out)
+    (results / f"{row.name}.npz").unlink()
+    assert missing(JOBS, results) == [row]
+    with monkeypatch.context() as slow:  # in parts, and not beside another process
+        slow.setattr(queue, "train", lambda *of, **how: SimpleNamespace(step=1))
+        assert queue.run_job(row, out, results) == queue.UNFINISHED and not kept.exists()
+        with queue._held(start.folder(out) / "lock"):
+            assert queue.run_job(row, out, results) == queue.HELD
+    assert work(out, results) == [row.name]
+    assert kept.is_file()
     assert_same(contents(results), whole)
 
 
