@@ -1,8 +1,9 @@
-"""Is a memory forgotten because training was short? The longest memories, trained longer.
+"""Is a memory forgotten because training was short? Some rows, trained longer.
 
 Every row trains for about the same core-time, so that a network with a long memory, whose steps are
-dear, takes few of them. Two rows with memory 28 are trained once more for four times the steps, on
-the same clips, from the same start, with everything else the same.
+dear, takes few of them. Two rows with memory 28, and `prepend` with memory 4 and 12, are trained
+once more for four times the steps, on the same clips, from the same start, with everything else the
+same.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ __all__ = ["STUDY", "run"]
 CONFIG: dict[str, Any] = {
     "results": FOLDER,
     "worlds": ["maze", "blocks"],
-    "rows": ["prepend-28", "channel_concat-28"],
+    "rows": ["prepend-4", "prepend-12", "prepend-28", "channel_concat-28"],
     "times": 4,
     "quantities": {
         "retrieval:0:4": "retrieval, ages 0–4",
         "retrieval:4:12": "retrieval, ages 4–12",
         "retrieval:12:28": "retrieval, ages 12–28",
         "psnr:0:4": "PSNR of frames 0–4",
+        "psnr_decay:0:4:12:16": "PSNR decay to frames 12–16",
         "psnr_decay:0:4:60:64": "PSNR decay to frames 60–64",
+        "mse_growth:0:4:12:16": "MSE growth to frames 12–16",
     },
     "confidence": 0.95,
 }
@@ -35,6 +38,7 @@ COLUMNS = (
     *("world", "row", "steps", "times", "quantity", "unit", "planned", "longer"),
     *("change", "low", "high", "seeds", "clips", "over"),
 )
+_UNITS = {"retrieval": "share", "psnr": "dB", "mse": "of the squared peak"}
 
 
 def compute(config: Config) -> pandas.DataFrame:
@@ -62,7 +66,7 @@ def compute(config: Config) -> pandas.DataFrame:
                         "steps": float(np.mean(steps)),
                         "times": config["times"],
                         "quantity": label,
-                        "unit": "share" if quantity.startswith("retrieval") else "dB",
+                        "unit": _UNITS[quantity.partition("_")[0].partition(":")[0]],
                         "planned": float(alone[1].value),
                         "longer": float(alone[0].value),
                         "change": float(change.value),
@@ -78,7 +82,7 @@ def compute(config: Config) -> pandas.DataFrame:
 
 STUDY = Study(
     name="training_length",
-    question="What do networks with a long memory learn in four times the planned steps?",
+    question="What do networks learn in four times the planned steps?",
     revision=1,
     config=CONFIG,
     compute=compute,

@@ -1140,8 +1140,10 @@ def _longer_section(out: Path) -> Section:
         LONGER_TITLE,
         [
             "All rows train for about the same core-time, so that a network with a long memory, "
-            "whose steps are dear, takes fewer of them. To see what that costs, two rows with "
-            "memory 28 are trained for four times the planned steps (one training seed).",
+            "whose steps are dear, takes fewer of them. To see what that costs, some rows are "
+            "trained for four times the planned steps (one training seed: intervals are over "
+            "clips alone).",
+            *_lengths_once_learnt(table),
             *([] if len(table) else ["None has been trained yet."]),
         ],
         [],
@@ -1172,6 +1174,35 @@ def _longer_section(out: Path) -> Section:
         if len(table)
         else [],
     )
+
+
+def _lengths_once_learnt(table: pandas.DataFrame) -> list[str]:
+    """Retrieval and PSNR decay of `prepend` by memory, after the planned steps and after more."""
+    said = []
+    prepend = table[table["row"].str.startswith("prepend")]
+    for world, rows in prepend.groupby("world", sort=False):
+        found = rows.set_index(["quantity", "row"])
+        memories = [row.removeprefix("prepend-") for row in dict.fromkeys(rows["row"])]
+        if len(memories) < 2:
+            continue
+        each = {
+            (name, when): ", ".join(f"{value:.2f}" for value in found.loc[name][when])
+            for name in ("retrieval, ages 12–28", "PSNR decay to frames 12–16")
+            for when in ("planned", "longer")
+        }
+        kept, decay = (
+            f"{each[name, 'planned']}{unit} and then {each[name, 'longer']}{unit}"
+            for name, unit in (
+                ("retrieval, ages 12–28", ""),
+                ("PSNR decay to frames 12–16", " dB"),
+            )
+        )
+        said.append(
+            f"On {world}, prepend with memory {', '.join(memories)} retrieves {kept} of the views "
+            f"at ages 12–28 after the planned steps and after four times as many, and PSNR decays "
+            f"by {decay} to frames 12–16."
+        )
+    return said
 
 
 def _waiting(names: Sequence[str]) -> str:

@@ -114,8 +114,11 @@ MANY_SCHEDULES = Row("prepend", 48, window=32, levels="mixture")
 """One network for every schedule: window 8, memory 12 at CPU scale, all kinds of levels in
 training."""
 
-LONGER = tuple(Row(structure, 112, longer=4) for structure in ("prepend", "channel_concat"))
-"""The longest memory, trained four times as long: what do the planned steps leave unlearnt?"""
+LONGER = (
+    *(Row(structure, 112, longer=4) for structure in ("prepend", "channel_concat")),
+    *(Row("prepend", memory, longer=4) for memory in (16, 48)),
+)
+"""Trained four times as long: what do the planned steps leave unlearnt?"""
 
 _SCALES = {"cpu": 4, "full": 1}
 

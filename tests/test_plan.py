@@ -398,7 +398,7 @@ class Process:
 def test_the_queue_continues_skips_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = jobs(seeds=[0], only="prepend-4")
+    whole = jobs(seeds=[0], only="prepend-4-seed")
     first, second = (job for job in whole if job.start is None)
     states = {first: [queue.UNFINISHED, queue.FINISHED], second: [queue.FAILED]}
     started: list[Job] = []
