@@ -73,7 +73,8 @@ def measured(
         for band in conditions(network.config.memory):
             shown = to_this.frames.copy()
             if band is not None:
-                replaced = slice(max(0, start - band[1]), start - band[0])
+                first = max(0, start - band[1])  # there is nothing before the first frame
+                replaced = slice(first, start - band[0])
                 shown[:, replaced] = foreign[:, replaced]
             error, success = _one_step(network, diffusion, step, world, to_this, shown)
             errors.append(error)
